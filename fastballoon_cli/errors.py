@@ -1,0 +1,100 @@
+"""What can go wrong, one class per exit code.
+
+Every error that a user can cause or meet carries one sentence that says what is wrong and, where there is
+one, a hint that says what to do. ``cli`` renders them; nothing below it prints.
+"""
+
+__all__ = [
+    "BuildError",
+    "FastballoonError",
+    "GuestError",
+    "InterruptedByUser",
+    "PreconditionError",
+    "QmpError",
+    "TargetNotReachedError",
+    "UsageError",
+    "VmLostError",
+    "exit_code_table",
+]
+
+
+class FastballoonError(Exception):
+    """Base of all errors raised on purpose; by itself it stands for a defect in the tool.
+
+    :param message: one sentence, no full stop at its end.
+    :param hint: what the user can do about it.
+    :param details: further lines, such as the tail of a log.
+    """
+
+    exit_code = 1
+    meaning = "internal error"
+
+    def __init__(self, message: str, *, hint: str | None = None, details: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+
+class UsageError(FastballoonError):
+    """An option or argument that makes no sense, or not for this VM."""
+
+    exit_code = 2
+    meaning = "usage: an option or value that cannot be right"
+
+
+class PreconditionError(FastballoonError):
+    """Something must be so before the command can run, and is not."""
+
+    exit_code = 3
+    meaning = "precondition: something that must be there first is missing, or a build failed"
+
+
+class BuildError(PreconditionError):
+    """A source could not be fetched, or a kernel, QEMU or image could not be built."""
+
+
+class QmpError(FastballoonError):
+    """QEMU refused a command or did not answer in time."""
+
+    exit_code = 4
+    meaning = "QMP: QEMU refused a command or did not answer"
+
+
+class GuestError(FastballoonError):
+    """The guest or the agent in it refused, failed or did not answer in time."""
+
+    exit_code = 5
+    meaning = "guest: the guest or its agent failed or did not answer"
+
+
+class TargetNotReachedError(FastballoonError):
+    """The balloon stopped short of its target."""
+
+    exit_code = 6
+    meaning = "the target was not reached in time"
+
+
+class VmLostError(FastballoonError):
+    """QEMU went away while it was needed."""
+
+    exit_code = 128
+    meaning = "the VM was lost: its QEMU ended"
+
+
+class InterruptedByUser(FastballoonError):  # noqa: N818  (it is no error of anything)
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = 130
+    meaning = "interrupted"
+
+
+def exit_code_table() -> list[tuple[int, str]]:
+    """Return ``(exit code, meaning)`` for success and every error class, in order of the code."""
+    classes = [FastballoonError, *_descendants(FastballoonError)]
+    codes = {cls.exit_code: cls.meaning for cls in reversed(classes)}
+    return sorted({0: "ok", **codes}.items())
+
+
+def _descendants(cls: type[FastballoonError]) -> list[type[FastballoonError]]:
+    return [d for sub in cls.__subclasses__() for d in (sub, *_descendants(sub))]

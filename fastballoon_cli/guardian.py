@@ -1,0 +1,71 @@
+"""Run a command that must not outlive the tool: ``python -m fastballoon_cli.guardian STATUS_FD CLEANUP -- ARGV...``.
+
+The tool may be killed at any moment, also with SIGKILL, and then nobody is left to clean up what it started. So it
+starts a guardian, and the guardian starts the command. Standard input is the lifeline, a pipe whose other end only the
+tool holds:
+
+- end of file: the tool is gone. Kill the command with all its descendants, remove the folder CLEANUP (``-`` for none).
+- a byte: the tool lets the command go on by itself (a VM that has booted). Leave without touching it.
+
+The command's pid, or ``!`` and the reason why it could not be started, is written to STATUS_FD. The exit status is the
+command's, 128 + N if signal N ended it. Uses the standard library only and imports little: it is on the path of every VM start.
+"""
+
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_LIFELINE = 0
+
+
+def _children() -> list[int]:
+    pids: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        pids += map(int, (task / "children").read_text().split())
+    return pids
+
+
+def _kill_descendants() -> None:
+    """Kill until nothing is left: as subreaper, orphans of a killed child become children of this process."""
+    while pids := _children():
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)  # not reaped yet, so the pid cannot have been given to another process
+        for _ in pids:
+            os.wait()
+
+
+def main(argv: list[str]) -> int:
+    """Guard one command; see the module's text."""
+    status_fd, cleanup, command = int(argv[0]), argv[1], argv[3:]
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        # Own session: Ctrl-C on the terminal reaches the tool, which then decides.
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    except OSError as e:
+        os.write(status_fd, f"!{e.strerror}".encode())
+        return 127
+    os.write(status_fd, str(child.pid).encode())
+    os.close(status_fd)
+
+    child_fd = os.pidfd_open(child.pid)
+    ready, _, _ = select.select([_LIFELINE, child_fd], [], [])
+    if child_fd not in ready:
+        if os.read(_LIFELINE, 1):
+            os._exit(0)  # no destructor of Popen, no wait: the command is on its own now
+        _kill_descendants()
+        if cleanup != "-":
+            shutil.rmtree(cleanup, ignore_errors=True)
+        return 128 + signal.SIGKILL
+    code = child.wait()
+    _kill_descendants()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""Sizes and times as people write and read them."""
+
+import re
+
+from fastballoon_cli.errors import UsageError
+
+__all__ = ["GIB", "KIB", "MIB", "PAGE_BYTES", "format_duration", "format_size", "parse_size"]
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+#: The balloon counts in units of 4 KiB whatever the guest's page size is (virtio 1.3, 5.5.6).
+PAGE_BYTES = 4 * KIB
+
+_SUFFIXES = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1 << 40}
+_SIZE = re.compile(r"(?P<sign>-?)(?P<number>\d+(?:\.\d+)?)\s*(?P<suffix>[KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that ``text`` stands for: ``3G`` and ``3GiB`` are 3 * 2**30, a bare number is bytes.
+
+    :raise UsageError: when it is no size, is negative, or is no whole number of bytes.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"'{text}' is not a size", hint="write a number with K, M, G or T, such as 512M or 3G")
+    if match["sign"]:
+        raise UsageError(f"'{text}' is negative", hint="a size is 0 or more, such as 512M or 3G")
+    whole, _, fraction = match["number"].partition(".")
+    unit = _SUFFIXES[match["suffix"].upper()]
+    scaled, rest = divmod(int(whole + fraction) * unit, 10 ** len(fraction))
+    if rest:
+        raise UsageError(f"'{text}' is not a whole number of bytes", hint="use a smaller unit")
+    return scaled
+
+
+def format_size(size: int) -> str:
+    """Return ``size`` in the largest binary unit that leaves at least 1, with two decimals where they say something."""
+    sign, size = ("-", -size) if size < 0 else ("", size)
+    for suffix, unit in (("TiB", 1 << 40), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if size >= unit:
+            return f"{sign}{size / unit:.2f}".removesuffix(".00") + f" {suffix}"
+    return f"{sign}{size} B"
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` as a person would say it: ``14.2 ms``, ``2.10 s``, ``3 min 05 s``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
