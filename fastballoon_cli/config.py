@@ -11,7 +11,7 @@ __all__ = ["cache_dir", "load_defaults", "runtime_dir"]
 
 
 def cache_dir() -> Path:
-    """Return the folder of sources, trees and built artifacts: ``FASTBALLOON_CACHE``, or below the user's cache folder."""
+    """Return the folder of sources, trees and artifacts: ``FASTBALLOON_CACHE``, or below the user's cache folder."""
     if own := os.environ.get("FASTBALLOON_CACHE"):
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -45,8 +45,8 @@ def runtime_dir() -> Path:
 def load_defaults() -> dict[str, Any]:
     """Return the configuration file as Click's default map: a table per command, such as ``[vm.start] memory = "8G"``.
 
-    Read from ``FASTBALLOON_CONFIG``, else ``fastballoon/config.toml`` in the user's configuration folder; a missing file is an
-    empty one unless it was named.
+    Read from ``FASTBALLOON_CONFIG``, else ``fastballoon/config.toml`` in the user's configuration folder; a missing
+    file is an empty one unless it was named.
 
     :raise UsageError: it is not TOML, or the named file cannot be read.
     """

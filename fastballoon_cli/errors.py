@@ -82,7 +82,7 @@ class VmLostError(FastballoonError):
     meaning = "the VM was lost: its QEMU ended"
 
 
-class InterruptedByUser(FastballoonError):  # noqa: N818  (it is no error of anything)
+class InterruptedByUser(FastballoonError):
     """Ctrl-C or SIGTERM."""
 
     exit_code = 130
@@ -91,10 +91,13 @@ class InterruptedByUser(FastballoonError):  # noqa: N818  (it is no error of any
 
 def exit_code_table() -> list[tuple[int, str]]:
     """Return ``(exit code, meaning)`` for success and every error class, in order of the code."""
-    classes = [FastballoonError, *_descendants(FastballoonError)]
+    classes: list[type[FastballoonError]] = [FastballoonError, *_descendants(FastballoonError)]
     codes = {cls.exit_code: cls.meaning for cls in reversed(classes)}
     return sorted({0: "ok", **codes}.items())
 
 
 def _descendants(cls: type[FastballoonError]) -> list[type[FastballoonError]]:
-    return [d for sub in cls.__subclasses__() for d in (sub, *_descendants(sub))]
+    found: list[type[FastballoonError]] = []
+    for sub in cls.__subclasses__():
+        found += [sub, *_descendants(sub)]
+    return found

@@ -8,7 +8,7 @@ tool holds:
 - a byte: the tool lets the command go on by itself (a VM that has booted). Leave without touching it.
 
 The command's pid, or ``!`` and the reason why it could not be started, is written to STATUS_FD. The exit status is the
-command's, 128 + N if signal N ended it. Uses the standard library only and imports little: it is on the path of every VM start.
+command's, 128 + N if signal N ended it. Uses the standard library only and imports little: every VM start waits for it.
 """
 
 import ctypes

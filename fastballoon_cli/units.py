@@ -12,7 +12,7 @@ GIB = 1 << 30
 #: The balloon counts in units of 4 KiB whatever the guest's page size is (virtio 1.3, 5.5.6).
 PAGE_BYTES = 4 * KIB
 
-_SUFFIXES = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1 << 40}
+_SUFFIXES: dict[str, int] = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1 << 40}
 _SIZE = re.compile(r"(?P<sign>-?)(?P<number>\d+(?:\.\d+)?)\s*(?P<suffix>[KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
@@ -28,7 +28,8 @@ def parse_size(text: str) -> int:
         raise UsageError(f"'{text}' is negative", hint="a size is 0 or more, such as 512M or 3G")
     whole, _, fraction = match["number"].partition(".")
     unit = _SUFFIXES[match["suffix"].upper()]
-    scaled, rest = divmod(int(whole + fraction) * unit, 10 ** len(fraction))
+    scale: int = 10 ** len(fraction)
+    scaled, rest = divmod(int(whole + fraction) * unit, scale)
     if rest:
         raise UsageError(f"'{text}' is not a whole number of bytes", hint="use a smaller unit")
     return scaled

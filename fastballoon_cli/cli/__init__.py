@@ -1,0 +1,42 @@
+"""The command line: parses, calls one function of ``ops``, renders."""
+
+import click
+
+from fastballoon_cli import __version__
+from fastballoon_cli.cli.balloon import deflate, inflate
+from fastballoon_cli.cli.build import build
+from fastballoon_cli.cli.common import Context
+from fastballoon_cli.cli.output import Output
+from fastballoon_cli.cli.vm import vm
+
+__all__ = ["root"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FASTBALLOON"})
+@click.option("--vm", "vm_name", envvar="FASTBALLOON_VM", default="default", show_default=True, metavar="NAME", help="The VM to work on.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, errors too; all else on stderr.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for the guest.")
+@click.option("-v", "--verbose", is_flag=True, help="Show where an internal error came from.")
+@click.version_option(__version__, prog_name="fastballoon")
+@click.pass_context
+def root(ctx: click.Context, vm_name: str, as_json: bool, timeout: float | None, verbose: bool) -> None:
+    """Make virtual machines give memory back fast.
+
+    \b
+    Quick start:
+      fastballoon build
+      fastballoon vm start
+      fastballoon inflate --target 3G
+      fastballoon deflate
+      fastballoon vm stop
+
+    Every option can come from the environment (FASTBALLOON_VM, FASTBALLOON_VM_START_MEMORY, ...) or from
+    ~/.config/fastballoon/config.toml ([vm.start] memory = "8G"); the command line wins, then the environment.
+    """
+    ctx.obj = Context(vm=vm_name, timeout=timeout, verbose=verbose, output=Output(as_json=as_json))
+
+
+root.add_command(build)
+root.add_command(vm)
+root.add_command(inflate)
+root.add_command(deflate)

@@ -1,0 +1,1 @@
+"""The guest as the host reaches it: SSH, and the agent over it."""

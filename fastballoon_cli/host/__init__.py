@@ -1,0 +1,1 @@
+"""This host: QEMU processes, their monitors, and the registry of running VMs."""

@@ -1,0 +1,35 @@
+"""Build folders: kept from build to build, but never one in which a build was cut short."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastballoon_cli.build.job import ran_out_of_space
+from fastballoon_cli.build.paths import Product, work_dir
+from fastballoon_cli.errors import BuildError
+
+__all__ = ["building"]
+
+
+@contextmanager
+def building(product: Product) -> Iterator[Path]:
+    """Yield a product's build folder; to be called under its lock.
+
+    A marker beside it says that a build is going on. One that is found at the start is of a build that was killed or ran out of
+    space: files may be cut short then, and make and ninja look at times only. ccache makes starting again cheap.
+    """
+    folder = work_dir(product)
+    marker = folder.with_name(f"{folder.name}.busy")
+    if marker.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    try:
+        yield folder
+    except BuildError as e:
+        # A compiler that ran to its end and said no leaves whole files only; a write that failed does not.
+        if not ran_out_of_space(e, folder.parent):
+            marker.unlink()
+        raise
+    marker.unlink()

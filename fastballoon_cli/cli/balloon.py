@@ -1,0 +1,88 @@
+"""``fastballoon inflate`` and ``fastballoon deflate``."""
+
+import click
+
+from fastballoon_cli.cli.common import SIZE, Context, pass_context
+from fastballoon_cli.host import vms
+from fastballoon_cli.ops import balloon
+from fastballoon_cli.ops import vm as vm_ops
+from fastballoon_cli.ops.session import hold
+from fastballoon_cli.results.render import move_table
+
+__all__ = ["deflate", "inflate"]
+
+_TIMEOUT = 120.0
+
+
+@click.command()
+@click.option("--target", type=SIZE, required=True, help="Size of the balloon: 3G of a 4 GiB guest leaves it 1 GiB.")
+@click.option(
+    "--method",
+    type=click.Choice(balloon.METHODS),
+    default="auto",
+    show_default=True,
+    help="auto takes what guest and QEMU have agreed on; another one fails where that is not it.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@pass_context
+def inflate(ctx: Context, target: int, method: str, dry_run: bool) -> None:
+    """Inflate the balloon, so that the guest's memory goes back to the host.
+
+    Starts the default VM if it does not run.
+
+    \b
+    Example:
+      fastballoon inflate --target 3G
+    """
+    out = ctx.output
+    if dry_run:
+        _dry_run(ctx, f"inflate to {target} bytes", target)
+        return
+    _default_vm(ctx)
+    with hold(ctx.vm, out) as session:
+        result = balloon.inflate(session, target, method=method, timeout=ctx.timeout or _TIMEOUT, progress=out)
+    out.emit(result.document(), move_table(result))
+
+
+@click.command()
+@click.option("--to", "target", type=SIZE, default=0, help="Size to leave the balloon at.  [default: empty it]")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@pass_context
+def deflate(ctx: Context, target: int, dry_run: bool) -> None:
+    """Deflate the balloon, so that the guest has its memory again.
+
+    \b
+    Example:
+      fastballoon deflate
+    """
+    out = ctx.output
+    if dry_run:
+        _dry_run(ctx, f"deflate to {target} bytes", target)
+        return
+    with hold(ctx.vm, out) as session:
+        result = balloon.deflate(session, target, timeout=ctx.timeout or _TIMEOUT, progress=out)
+    out.emit(result.document(), move_table(result))
+
+
+def _default_vm(ctx: Context) -> None:
+    """Start the default VM for a command that needs one, unless the user has named another."""
+    if ctx.vm != "default":
+        return
+    record = vms.load(ctx.vm)
+    if record and record.alive:
+        return
+    ctx.output.say("No VM runs: starting the default one. It will be left running.")
+    vm_ops.start(vm_ops.Request(), ctx.output)
+
+
+def _dry_run(ctx: Context, action: str, target: int) -> None:
+    record = vms.load(ctx.vm)
+    commands = []
+    if record and record.alive:
+        memory = record.spec.memory_bytes
+        monitor = str(record.spec.qmp_socket)
+    else:
+        memory, monitor = vm_ops.Request().memory_bytes, str(vms.vm_dir(ctx.vm) / "qmp.sock")
+        commands.append(f"fastballoon vm start --name {ctx.vm}")
+    commands.append(f'QMP {monitor}: {{"execute": "balloon", "arguments": {{"value": {memory - target}}}}}')
+    ctx.output.emit({"schema_version": 1, "dry_run": True, "action": action, "commands": commands}, *commands)

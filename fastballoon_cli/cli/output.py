@@ -1,0 +1,120 @@
+"""How results, progress and errors reach the user: one JSON document on stdout, or tables; progress on stderr."""
+
+import json
+import sys
+import time
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fastballoon_cli.errors import FastballoonError
+from fastballoon_cli.units import format_duration
+
+__all__ = ["Output"]
+
+_SCHEMA_VERSION = 1
+_LINE_SECONDS = 3.0
+
+
+class Output:
+    """What a command writes to; also the :class:`fastballoon_cli.progress.Progress` of everything below.
+
+    :param as_json: exactly one document on stdout, all else on stderr.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._out = Console()
+        self._err = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._title = self._note = ""
+        self._total: float | None = None
+        self._begun = self._last_line = time.monotonic()
+
+    def emit(self, document: dict[str, Any], *renderables: RenderableType) -> None:
+        """Print a command's result, as JSON or for people."""
+        self.finish()
+        if self.as_json:
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            sys.stdout.flush()
+            return
+        for renderable in renderables:
+            self._out.print(renderable)
+
+    def error(self, error: FastballoonError) -> None:
+        """Print an error: what is wrong, what to do, and what led to it."""
+        self.finish()
+        if self.as_json:
+            document = {
+                "schema_version": _SCHEMA_VERSION,
+                "error": {
+                    "exit_code": error.exit_code,
+                    "kind": type(error).__name__,
+                    "message": error.message,
+                    "hint": error.hint,
+                    "details": error.details,
+                },
+            }
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        if error.details:
+            self._err.print(escape(error.details), style="dim", soft_wrap=True)
+        self._err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True, highlight=False)
+        if error.hint:
+            self._err.print(f"[bold]hint:[/] {escape(error.hint)}", soft_wrap=True, highlight=False)
+
+    def say(self, message: str) -> None:
+        """Print a line for people, to stderr."""
+        self._err.print(escape(message), soft_wrap=True, highlight=False)
+
+    def warn(self, message: str) -> None:
+        """Print a warning, to stderr."""
+        self._err.print(f"[yellow]warning:[/] {escape(message)}", soft_wrap=True, highlight=False)
+
+    def step(self, title: str, total: float | None = None) -> None:
+        """Begin a step: a bar on a terminal, a line elsewhere."""
+        self.finish()
+        self._title, self._total, self._note = title, total, ""
+        self._begun = self._last_line = time.monotonic()
+        if not self._err.is_terminal:
+            self.say(f"{title} ...")
+            return
+        # Time left comes before the note, so that it stays in place while the note changes.
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            *((BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn()) if total else ()),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._err,
+            transient=True,
+        )
+        self._task = self._bar.add_task(escape(title), total=total, note="")
+        self._bar.start()
+
+    def update(self, done: float, *, total: float | None = None, note: str | None = None) -> None:
+        """Move the present step's bar, or print a line when the last is some seconds old."""
+        if total is not None:
+            self._total = total
+        if self._bar is not None and self._task is not None:
+            self._note = self._note if note is None else escape(note)
+            self._bar.update(self._task, completed=done, total=self._total, note=self._note)
+            return
+        now = time.monotonic()
+        if now - self._last_line < _LINE_SECONDS:
+            return
+        self._last_line = now
+        share = f" {done / self._total:4.0%}" if self._total else ""
+        self.say(f"{self._title}{share} after {format_duration(now - self._begun)}" + (f": {note}" if note else ""))
+
+    def finish(self) -> None:
+        """End the present step, if there is one."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._err.print(
+                f"[green]✓[/] {escape(self._title)} [dim]{format_duration(time.monotonic() - self._begun)}[/]",
+                highlight=False,
+            )
+        self._bar = self._task = None

@@ -1,0 +1,198 @@
+"""``fastballoon vm ...``: start, stop and look at VMs."""
+
+import sys
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+
+from fastballoon_cli.cli import terminal
+from fastballoon_cli.cli.common import SIZE, Context, pass_context
+from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.ops import vm as ops
+from fastballoon_cli.ops.session import hold, running
+from fastballoon_cli.units import GIB, format_size
+
+__all__ = ["vm"]
+
+_VARIANT = click.Choice(["fast", "stock"])
+_BOOT_SECONDS = 120.0
+
+
+@click.group()
+def vm() -> None:
+    """Start, stop and look at VMs."""
+
+
+@vm.command()
+@click.option("--name", default="default", show_default=True, help="What to call the VM.")
+@click.option("--memory", type=SIZE, default=4 * GIB, help="The guest's memory.  [default: 4G]")
+@click.option("--cpus", type=int, default=2, show_default=True, help="The guest's CPUs.")
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True,
+              help="auto takes KVM where a guest really boots on it.")  # fmt: skip
+@click.option(
+    "--variant",
+    type=_VARIANT,
+    default="fast",
+    show_default=True,
+    help="Kernel and QEMU: with our series or unmodified.",
+)
+@click.option("--kernel", type=_VARIANT, help="Another variant for the kernel only.")
+@click.option("--qemu", type=_VARIANT, help="Another variant for QEMU only.")
+@click.option(
+    "--balloon-options",
+    default="",
+    metavar="K=V,...",
+    help="Properties of the balloon device, such as deflate-on-oom=on.",
+)
+@click.option("--append", default="", metavar="WORDS", help="Further words for the guest kernel's command line.")
+@click.option("--dry-run", is_flag=True, help="Print QEMU's command line, and start nothing.")
+@pass_context
+def start(
+    ctx: Context, /, variant: str, kernel: str | None, qemu: str | None, dry_run: bool, memory: int, **rest: Any
+) -> None:
+    """Start a VM and wait until its agent answers.
+
+    \b
+    Example:
+      fastballoon vm start --name s --variant stock
+    """
+    request = ops.Request(memory_bytes=memory, kernel=kernel or variant, qemu=qemu or variant, **rest)
+    out = ctx.output
+    if dry_run:
+        command = ops.plan(request, out).command()
+        out.emit({"schema_version": 1, "dry_run": True, "commands": [command]}, command)
+        return
+    ops.start(request, out, timeout=ctx.timeout or _BOOT_SECONDS)
+    status = ops.status(request.name)
+    out.emit(status, _status_table(status))
+
+
+@vm.command()
+@click.argument("name", required=False)
+@click.option("--all", "every", is_flag=True, help="Stop every VM that runs.")
+@pass_context
+def stop(ctx: Context, name: str | None, every: bool) -> None:
+    """Stop a VM and remove all that belongs to it.
+
+    \b
+    Example:
+      fastballoon vm stop
+    """
+    names = ops.names() if every else [name or ctx.vm]
+    for each in names:
+        ops.stop(each, ctx.output)
+    ctx.output.emit({"schema_version": 1, "stopped": names}, f"stopped: {', '.join(names) or 'nothing ran'}")
+
+
+@vm.command("list")
+@pass_context
+def list_(ctx: Context) -> None:
+    """List the VMs that run."""
+    statuses = []
+    for name in ops.names():
+        try:
+            statuses.append(ops.status(name))
+        except VmLostError:
+            continue  # it ended just now
+        except PreconditionError:
+            statuses.append({"name": name, "state": "starting"})
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("name", "state", "variant", "memory", "balloon", "host RSS", "method", "accel", "pid"):
+        table.add_column(column)
+    for status in statuses:
+        table.add_row(*_row(status))
+    ctx.output.emit({"schema_version": 1, "vms": statuses}, table if statuses else "no VM runs")
+
+
+@vm.command()
+@click.argument("name", required=False)
+@pass_context
+def status(ctx: Context, name: str | None) -> None:
+    """Show a VM."""
+    document = ops.status(name or ctx.vm)
+    ctx.output.emit(document, _status_table(document))
+
+
+@vm.command()
+@click.option("--size", type=SIZE, help="How much.  [default: nearly all that is available]")
+@click.option("--verify", is_flag=True, help="Read every page back.")
+@pass_context
+def touch(ctx: Context, size: int | None, verify: bool) -> None:
+    """Fill the guest's free memory and free it again, so that the host really holds it.
+
+    A guest that has just booted has touched little, and a balloon can give back only what the host holds.
+    """
+    with hold(ctx.vm, ctx.output, need_agent=True) as session:
+        assert session.agent
+        result = ops.touch(session.agent, ctx.output, size=size, verify=verify)
+    lines = [f"touched {format_size(result['bytes'])} of the guest's memory"]
+    if verify:
+        lines.append(f"chunks that did not read back: {result['mismatches']}")
+    ctx.output.emit({"schema_version": 1, "vm": ctx.vm, **result}, *lines)
+
+
+@vm.command(context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@pass_context
+def ssh(ctx: Context, command: tuple[str, ...]) -> None:
+    """Log in to a VM, or run COMMAND in it; the exit code is the command's.
+
+    \b
+    Example:
+      fastballoon vm ssh -- free -m
+    """
+    sys.exit(terminal.ssh(running(ctx.vm), command))
+
+
+@vm.command()
+@click.option("--log", is_flag=True, help="Print what the guest has written so far, and return.")
+@pass_context
+def console(ctx: Context, log: bool) -> None:
+    """Attach to a VM's serial console; Ctrl-] leaves it.
+
+    Without a terminal, or with --log, prints what the guest has written so far.
+    """
+    record = running(ctx.vm)
+    if log or not sys.stdin.isatty():
+        click.echo(record.spec.console_log.read_text(errors="replace"), nl=False)
+    else:
+        terminal.console(record)
+
+
+def _row(status: dict[str, Any]) -> list[str]:
+    if status["state"] != "running":
+        return [status["name"], status["state"]]
+    return [
+        status["name"],
+        status["state"],
+        _variant(status),
+        format_size(status["memory_bytes"]),
+        format_size(status["balloon_bytes"]),
+        format_size(status["host_rss_bytes"]),
+        status["method"],
+        status["accel"],
+        str(status["pid"]),
+    ]
+
+
+def _variant(status: dict[str, Any]) -> str:
+    kernel, qemu = status["kernel_variant"], status["qemu_variant"]
+    return str(kernel) if kernel == qemu else f"{kernel} kernel, {qemu} QEMU"
+
+
+def _status_table(status: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("VM", f"{status['name']} ({status['state']}, pid {status['pid']})")
+    table.add_row("variant", _variant(status))
+    table.add_row("memory, CPUs", f"{format_size(status['memory_bytes'])}, {status['cpus']} ({status['accel']})")
+    table.add_row("balloon", f"{format_size(status['balloon_bytes'])} ({status['method']})")
+    table.add_row("host memory (RSS)", format_size(status["host_rss_bytes"]))
+    table.add_row(
+        "device options", ", ".join(f"{k}={'on' if v else 'off'}" for k, v in status["device_options"].items())
+    )
+    table.add_row("SSH port", f"127.0.0.1:{status['ssh_port']}")
+    return table

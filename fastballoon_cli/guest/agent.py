@@ -1,0 +1,117 @@
+"""Client of the agent in the guest: requests and answers as JSON lines over one SSH channel."""
+
+import json
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import paramiko
+
+from fastballoon_cli.errors import GuestError
+
+__all__ = ["AgentClient"]
+
+_COMMAND = "exec python3 /run/fastballoon/agent.pyz"
+_CHUNK = 1 << 16
+
+
+class AgentClient:
+    """One lasting channel; a context manager that closes the connection with it.
+
+    :param transport: an authenticated connection.
+    :param timeout: seconds for an answer, unless a call says otherwise.
+    :raise GuestError: the agent does not start.
+    """
+
+    def __init__(self, transport: paramiko.Transport, *, timeout: float = 10.0) -> None:
+        self._timeout = timeout
+        self._transport = transport
+        self._last_id = 0
+        self._buffer = b""
+        self._errors = b""
+        try:
+            self._channel = transport.open_session(timeout=timeout)
+            self._channel.exec_command(_COMMAND)
+        except (paramiko.SSHException, EOFError) as e:
+            transport.close()
+            raise GuestError("the guest opened no channel for the agent", details=str(e)) from e
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the agent and the connection."""
+        self._transport.close()
+
+    def call(
+        self,
+        verb: str,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[int], None] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Have the agent do something and return its answer.
+
+        :param timeout: seconds without a word from the agent, progress included.
+        :param on_progress: called with the bytes done by verbs that tell.
+        :raise GuestError: the agent refused or failed, said something senseless, or nothing in time.
+        """
+        self._last_id += 1
+        request = {"id": self._last_id, "verb": verb, "arguments": arguments}
+        patience = timeout or self._timeout
+        try:
+            self._channel.settimeout(patience)
+            self._channel.sendall(json.dumps(request).encode() + b"\n")
+            while True:
+                answer = self._read(verb, patience)
+                if answer.get("id") != self._last_id:
+                    continue  # the rest of a call that was given up
+                if "progress" in answer:
+                    if on_progress:
+                        on_progress(answer["progress"])
+                elif "error" in answer:
+                    raise GuestError(f"the agent could not do '{verb}': {answer['error']}")
+                else:
+                    return answer["result"]
+        except (OSError, EOFError, paramiko.SSHException) as e:
+            raise GuestError(f"the connection to the guest broke during '{verb}'", details=self._said()) from e
+
+    def _read(self, verb: str, patience: float) -> dict[str, Any]:
+        deadline = time.monotonic() + patience
+        while b"\n" not in self._buffer:
+            # Both streams: one that is not read fills its window and stops the other.
+            if self._channel.recv_stderr_ready():
+                self._errors += self._channel.recv_stderr(_CHUNK)
+                continue
+            self._channel.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                chunk = self._channel.recv(_CHUNK)
+            except TimeoutError:
+                raise GuestError(
+                    f"the agent did not answer '{verb}' within {patience:g} s", details=self._said()
+                ) from None
+            if not chunk:
+                raise EOFError
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise GuestError(
+                f"the agent's answer to '{verb}' makes no sense", details=line[:200].decode(errors="replace")
+            )
+        return answer
+
+    def _said(self) -> str | None:
+        while self._channel.recv_stderr_ready():
+            self._errors += self._channel.recv_stderr(_CHUNK)
+        return self._errors.decode(errors="replace").strip()[-1000:] or None

@@ -1,0 +1,107 @@
+"""The balloon device as QEMU shows it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastballoon_cli.errors import PreconditionError, QmpError
+from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp
+
+__all__ = ["BalloonDevice", "DeviceCounters", "QueueCounters"]
+
+
+@dataclass(frozen=True)
+class QueueCounters:
+    """What one queue has cost since the device was made (QEMU property ``x-counters``)."""
+
+    kicks: int
+    messages: int
+    errors: int
+    pages: int
+    discards: int
+    translate_ns: int
+    discard_ns: int
+
+
+@dataclass(frozen=True)
+class DeviceCounters:
+    """Counters and stamps of a patched QEMU; stamps are nanoseconds of the host's monotonic clock."""
+
+    page_bitmap: bool
+    target_ns: int
+    actual_ns: int
+    inflate: QueueCounters
+    deflate: QueueCounters
+
+
+class BalloonDevice:
+    """The virtio-balloon device of a VM.
+
+    :raise PreconditionError: the VM has none.
+    """
+
+    def __init__(self, qmp: Qmp) -> None:
+        self._qmp = qmp
+        self._path = self._find()
+        #: bytes of the VM's memory that the balloon could take, at most
+        self.ram_bytes: int = qmp.execute("query-memory-size-summary")["base-memory"]
+
+    def size(self) -> int:
+        """Return the balloon's size in bytes, as the guest last wrote it."""
+        # QEMU speaks of what is left to the guest, not of what the balloon holds.
+        return self.ram_bytes - int(self._qmp.execute("query-balloon")["actual"])
+
+    def set_target(self, size: int) -> None:
+        """Ask the guest for a balloon of ``size`` bytes; returns at once."""
+        self._qmp.execute("balloon", {"value": self.ram_bytes - size})
+
+    def counters(self) -> DeviceCounters | None:
+        """Return the device's counters, or None where QEMU is unmodified."""
+        properties = {p["name"] for p in self._qmp.execute("qom-list", {"path": self._path})}
+        if "x-counters" not in properties:
+            return None
+        raw = self._qmp.execute("qom-get", {"path": self._path, "property": "x-counters"})
+        return DeviceCounters(
+            page_bitmap=raw["page-bitmap"],
+            target_ns=raw["target-ns"],
+            actual_ns=raw["actual-ns"],
+            inflate=_queue(raw["inflate"]),
+            deflate=_queue(raw["deflate"]),
+        )
+
+    def has_driver(self) -> bool:
+        """Return whether a driver in the guest has taken the device."""
+        try:
+            status = self._qmp.execute("x-query-virtio-status", {"path": f"{self._path}/virtio-backend"})
+        except CommandNotFoundError:
+            return True  # before QEMU 7.2 there is no way to ask; a guest that does not answer is noticed later
+        return any(word.startswith("VIRTIO_CONFIG_S_DRIVER_OK") for word in status["status"]["statuses"])
+
+    def options(self) -> dict[str, Any]:
+        """Return the on/off properties that the device was made with."""
+        names = ("x-page-bitmap", "free-page-reporting", "free-page-hint", "deflate-on-oom", "page-poison")
+        found: dict[str, Any] = {}
+        for name in names:
+            try:
+                found[name] = self._qmp.execute("qom-get", {"path": self._path, "property": name})
+            except QmpError:
+                continue  # this QEMU does not have it
+        return found
+
+    def _find(self) -> str:
+        for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
+            for child in self._qmp.execute("qom-list", {"path": folder}):
+                if child["type"].startswith("child<virtio-balloon-"):
+                    return f"{folder}/{child['name']}"
+        raise PreconditionError("this VM has no balloon device")
+
+
+def _queue(raw: dict[str, int]) -> QueueCounters:
+    return QueueCounters(
+        kicks=raw["kicks"],
+        messages=raw["messages"],
+        errors=raw["errors"],
+        pages=raw["pages"],
+        discards=raw["discards"],
+        translate_ns=raw["translate-ns"],
+        discard_ns=raw["discard-ns"],
+    )

@@ -1,0 +1,114 @@
+"""The QEMU command line of a VM: data in, argv out. Nothing here touches the machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastballoon_cli.units import MIB
+
+__all__ = ["BALLOON_ID", "SSH_GUEST_PORT", "QemuSpec"]
+
+#: QOM id of the balloon device, below /machine/peripheral.
+BALLOON_ID = "balloon0"
+SSH_GUEST_PORT = 22
+
+_FW_CFG = "opt/fastballoon"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QemuSpec:
+    """Everything that decides how a guest is run.
+
+    :ivar firmware: folders for ``-L``, searched in order.
+    :ivar accel: ``kvm`` or ``tcg``, already decided.
+    :ivar balloon_options: properties of virtio-balloon-pci, ready to append to ``-device``; may be empty.
+    :ivar append: further words for the guest kernel's command line.
+    :ivar ssh_port: port on 127.0.0.1 that is forwarded to the guest's sshd.
+    :ivar directory: the VM's own folder; sockets, logs and keys live there.
+    """
+
+    name: str
+    binary: Path
+    firmware: tuple[Path, ...]
+    kernel: Path
+    rootfs: Path
+    memory_bytes: int
+    cpus: int
+    accel: str
+    balloon_options: str
+    append: str
+    ssh_port: int
+    directory: Path
+
+    @property
+    def qmp_socket(self) -> Path:
+        """Monitor of whoever holds the VM's lock."""
+        return self.directory / "qmp.sock"
+
+    @property
+    def observer_socket(self) -> Path:
+        """Monitor of those who only look: one client per socket, a second would hang."""
+        return self.directory / "observer.sock"
+
+    @property
+    def console_socket(self) -> Path:
+        """The guest's serial console."""
+        return self.directory / "console.sock"
+
+    @property
+    def console_log(self) -> Path:
+        """All that the guest ever wrote to its serial console."""
+        return self.directory / "console.log"
+
+    @property
+    def qemu_log(self) -> Path:
+        """QEMU's own output."""
+        return self.directory / "qemu.log"
+
+    def fw_cfg_file(self, name: str) -> Path:
+        """Return where a file lies that the guest's init reads from fw_cfg."""
+        return self.directory / name
+
+    def argv(self) -> list[str]:
+        """Return the command line, one option per line of this method."""
+        accel = "tcg,thread=multi" if self.accel == "tcg" else self.accel
+        balloon = ",".join(filter(None, [f"virtio-balloon-pci,id={BALLOON_ID}", self.balloon_options]))
+        kernel_args = f"console=ttyS0 root=/dev/vda ro quiet panic=-1 {self.append}".rstrip()
+        return [
+            str(self.binary),
+            *("-name", self.name),
+            *("-machine", "pc"),
+            *("-accel", accel),
+            *("-cpu", "host" if self.accel == "kvm" else "max,la57=off"),
+            *("-smp", str(self.cpus)),
+            *("-m", f"{self.memory_bytes // MIB}M"),
+            *("-nodefaults", "-no-user-config"),
+            *("-display", "none"),
+            *(word for folder in self.firmware for word in ("-L", str(folder))),
+            *("-kernel", str(self.kernel)),
+            *("-append", kernel_args),
+            *("-drive", f"if=none,id=root,file={_comma(self.rootfs)},format=raw,readonly=on"),
+            *("-device", "virtio-blk-pci,drive=root"),
+            *("-netdev", f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:{SSH_GUEST_PORT}"),
+            *("-device", "virtio-net-pci,netdev=net0,romfile="),
+            *("-device", "virtio-rng-pci"),
+            *("-device", balloon),
+            *self._fw_cfg("authorized_keys"),
+            *self._fw_cfg("host_key"),
+            *self._fw_cfg("agent.pyz"),
+            *("-chardev", self._socket("console", self.console_socket) + f",logfile={_comma(self.console_log)}"),
+            *("-serial", "chardev:console"),
+            *("-chardev", self._socket("qmp", self.qmp_socket), "-mon", "chardev=qmp,mode=control"),
+            *("-chardev", self._socket("observer", self.observer_socket), "-mon", "chardev=observer,mode=control"),
+        ]
+
+    def _fw_cfg(self, name: str) -> tuple[str, str]:
+        return ("-fw_cfg", f"name={_FW_CFG}/{name},file={_comma(self.fw_cfg_file(name))}")
+
+    @staticmethod
+    def _socket(chardev_id: str, path: Path) -> str:
+        return f"socket,id={chardev_id},path={_comma(path)},server=on,wait=off"
+
+
+def _comma(path: Path) -> str:
+    """Double the commas, as QEMU's option syntax wants it."""
+    return str(path).replace(",", ",,")

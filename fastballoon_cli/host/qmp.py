@@ -1,0 +1,135 @@
+"""One wrapper over qemu.qmp: plain calls with a deadline, and errors of this tool's own tree."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate, StateError
+
+from fastballoon_cli.errors import QmpError, VmLostError
+
+__all__ = ["CommandNotFoundError", "Qmp", "connect_when_ready"]
+
+_T = TypeVar("_T")
+
+# connect() logs an error of its own for each failed try, and we try until QEMU has made its socket.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+
+
+class CommandNotFoundError(QmpError):
+    """This QEMU has no such command; features are found by trying, never by version."""
+
+
+class Qmp:
+    """A monitor connection; a context manager.
+
+    A monitor takes one client at a time and lets a second one hang, so every call here has a deadline. Every wait is
+    raced against the connection's end: listeners and replies of qemu.qmp stay silent when QEMU is killed.
+
+    :param timeout: seconds for connecting, and for each command unless it says otherwise.
+    :raise QmpError: the monitor does not answer in time (somebody else holds it).
+    :raise VmLostError: nobody listens on the socket.
+    """
+
+    def __init__(self, socket: Path, *, timeout: float = 5.0) -> None:
+        self._timeout = timeout
+        self._runner = asyncio.Runner()
+        self._client = QMPClient("fastballoon")
+        try:
+            self._runner.run(self._connect(socket))
+        except BaseException:
+            self._runner.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def execute(
+        self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """Run a command and return its answer.
+
+        :raise CommandNotFoundError: this QEMU does not know it.
+        :raise QmpError: QEMU refused it, or did not answer within ``timeout`` seconds.
+        :raise VmLostError: QEMU went away; the command may or may not have had its effect.
+        """
+        return self._runner.run(self._execute(command, arguments, timeout or self._timeout))
+
+    def close(self) -> None:
+        """Disconnect; does nothing when the connection has ended already."""
+        try:
+            self._runner.run(self._disconnect())
+        finally:
+            self._runner.close()
+
+    async def _connect(self, socket: Path) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._client.connect(str(socket))
+        except TimeoutError:
+            raise QmpError(
+                f"QEMU's monitor {socket} did not answer within {self._timeout:g} s",
+                hint="another program is connected to it: a monitor takes one client at a time",
+            ) from None
+        except ConnectError as e:
+            raise VmLostError(f"no QEMU listens on {socket}", details=str(e.exc)) from e
+
+    async def _execute(self, command: str, arguments: Mapping[str, object] | None, timeout: float) -> object:
+        call = self._client.execute(command, arguments)
+        try:
+            return await self._unless_lost(call, timeout)
+        except TimeoutError:
+            raise QmpError(f"QEMU did not answer '{command}' within {timeout:g} s") from None
+        except ExecuteError as e:
+            error = CommandNotFoundError if e.error_class == "CommandNotFound" else QmpError
+            raise error(f"QEMU refused '{command}': {e}") from e
+        except (ExecInterruptedError, StateError, EOFError) as e:
+            raise VmLostError(f"QEMU ended during '{command}'") from e
+        except QMPError as e:
+            raise QmpError(f"'{command}' failed: {e}") from e
+
+    async def _unless_lost(self, call: Coroutine[Any, Any, _T], timeout: float) -> _T:
+        reply = asyncio.ensure_future(call)
+        lost = asyncio.ensure_future(self._client.runstate_changed())
+        try:
+            done, _ = await asyncio.wait({reply, lost}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if reply in done:
+                return reply.result()
+            raise EOFError if done else TimeoutError
+        finally:
+            for task in (reply, lost):
+                task.cancel()
+            await asyncio.gather(reply, lost, return_exceptions=True)
+
+    async def _disconnect(self) -> None:
+        if self._client.runstate is Runstate.IDLE:
+            return
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._client.disconnect()
+        except (TimeoutError, EOFError, OSError, QMPError):
+            pass  # there is nobody left to say goodbye to
+
+
+def connect_when_ready(socket: Path, *, deadline: float, alive: Callable[[], None]) -> Qmp:
+    """Connect to a QEMU that is just starting, trying until ``deadline`` (``time.monotonic()``).
+
+    :param alive: called between tries; raises when it is pointless to go on.
+    """
+    while True:
+        try:
+            return Qmp(socket)
+        except VmLostError:
+            alive()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

@@ -1,0 +1,218 @@
+"""Move a VM's balloon and say what it cost."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fastballoon_cli.errors import PreconditionError, TargetNotReachedError, UsageError
+from fastballoon_cli.host import procfs
+from fastballoon_cli.host.balloon import BalloonDevice, DeviceCounters, QueueCounters
+from fastballoon_cli.ops.provenance import provenance
+from fastballoon_cli.ops.session import Session
+from fastballoon_cli.progress import Progress
+from fastballoon_cli.results.model import Change, MoveResult
+from fastballoon_cli.results.timeline import HostSide, Timeline
+from fastballoon_cli.units import PAGE_BYTES, format_size
+
+__all__ = ["METHODS", "deflate", "inflate"]
+
+METHODS = ("auto", "page-bitmap", "pfn")
+
+#: Reading the balloon's size takes 0.3 ms; this is the error of a duration that is found by polling.
+_POLL_SECONDS = 0.005
+#: A guest that has moved nothing for so long won't: its driver retries five times a second.
+_STALL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Everything that is read before and after a move."""
+
+    balloon: int
+    rss: int
+    host: DeviceCounters | None
+    guest: Mapping[str, int] | None
+    guest_free: int | None
+
+
+def inflate(
+    session: Session, target: int, *, method: str = "auto", timeout: float = 120.0, progress: Progress
+) -> MoveResult:
+    """Inflate the balloon to ``target`` bytes.
+
+    :param method: one of :data:`METHODS`; anything but ``auto`` must be what guest and QEMU agreed on.
+    :param timeout: seconds; a guest that moves nothing is given up sooner.
+    :raise UsageError: a target that is no multiple of 4 KiB, not above the present size, or not below the VM's memory.
+    :raise PreconditionError: no driver in the guest, or another method was agreed on.
+    :raise TargetNotReachedError: the balloon stopped short; it stays at what it has reached.
+    """
+    _check_multiple(target)
+    if target == 0:
+        raise UsageError("a balloon of 0 is nothing to inflate", hint="to empty it: fastballoon deflate")
+
+    def check(before: int, ram: int) -> None:
+        if target >= ram:
+            raise UsageError(
+                f"the target {format_size(target)} is not below the VM's memory, {format_size(ram)}",
+                hint="--target is the balloon's size: 3G of a 4 GiB guest leaves it 1 GiB",
+            )
+        if target < before:
+            raise UsageError(
+                f"the balloon already holds {format_size(before)}, more than {format_size(target)}",
+                hint=f"to shrink it: fastballoon deflate --to {target}",
+            )
+
+    return _move(session, "inflate", target, method, timeout, progress, check)
+
+
+def deflate(session: Session, target: int = 0, *, timeout: float = 120.0, progress: Progress) -> MoveResult:
+    """Deflate the balloon to ``target`` bytes, by default to nothing.
+
+    :raise UsageError: a target that is no multiple of 4 KiB, or above the present size.
+    :raise PreconditionError: no driver in the guest.
+    :raise TargetNotReachedError: the balloon stopped short; it stays at what it has reached.
+    """
+    _check_multiple(target)
+
+    def check(before: int, _ram: int) -> None:
+        if target > before:
+            raise UsageError(
+                f"the balloon holds {format_size(before)}, less than {format_size(target)}",
+                hint=f"to grow it: fastballoon inflate --target {target}",
+            )
+
+    return _move(session, "deflate", target, "auto", timeout, progress, check)
+
+
+def _check_multiple(target: int) -> None:
+    if target % PAGE_BYTES:
+        raise UsageError(f"{target} bytes is no multiple of 4 KiB", hint="a balloon is made of 4 KiB pages")
+
+
+def _move(
+    session: Session,
+    operation: str,
+    target: int,
+    method: str,
+    timeout: float,
+    progress: Progress,
+    check: Callable[[int, int], None],
+) -> MoveResult:
+    device = BalloonDevice(session.qmp)
+    if not device.has_driver():
+        raise PreconditionError(
+            "no driver in the guest has taken the balloon device",
+            hint="the guest's kernel needs CONFIG_VIRTIO_BALLOON; see: fastballoon vm console",
+        )
+    check(device.size(), device.ram_bytes)
+    before = _read(session, device)
+    agreed = "page-bitmap" if before.host and before.host.page_bitmap else "pfn"
+    if method not in ("auto", agreed):
+        raise PreconditionError(_why_not(method, session, before), hint="use --method auto to take what there is")
+    hello = session.agent.call("hello") if session.agent else None
+    options = device.options()
+    title = "Inflating" if operation == "inflate" else "Deflating"
+    progress.step(f"{title} the balloon of '{session.record.spec.name}'", float(abs(target - before.balloon)))
+
+    watched = 0.0 if before.balloon == target else _drive(session, device, before.balloon, target, timeout, progress)
+
+    after = _read(session, device)
+    timeline = _timeline(operation, watched, before, after)
+    return MoveResult(
+        operation=operation,
+        vm=session.record.spec.name,
+        method=agreed,
+        target_bytes=target,
+        balloon_bytes=Change(before.balloon, after.balloon),
+        duration_s=timeline.duration_s,
+        phases_s=timeline.phases,
+        counts=timeline.counts,
+        host_rss_bytes=Change(before.rss, after.rss),
+        guest_free_bytes=Change(before.guest_free, after.guest_free),
+        provenance=provenance(session.record, hello, options, timeline.clock),
+    )
+
+
+def _drive(
+    session: Session, device: BalloonDevice, before: int, target: int, timeout: float, progress: Progress
+) -> float:
+    """Ask for the target and wait until it is reached; return the seconds that took.
+
+    Whatever ends this early leaves the balloon's target at what it has reached: a guest must not go on
+    chasing a target that nobody waits for.
+    """
+    begun = moved = time.monotonic()
+    size = before
+    try:
+        device.set_target(target)
+        while True:
+            now_at = device.size()
+            now = time.monotonic()
+            if now_at == target:
+                return now - begun
+            if now_at != size:
+                size, moved = now_at, now
+                progress.update(abs(size - before), note=format_size(size))
+            if now - moved > _STALL_SECONDS or now - begun > timeout:
+                raise _short(session, size, target, now - begun)
+            time.sleep(_POLL_SECONDS)
+    except (TargetNotReachedError, KeyboardInterrupt):
+        device.set_target(device.size())
+        raise
+
+
+def _short(session: Session, size: int, target: int, seconds: float) -> TargetNotReachedError:
+    free = _guest_free(session)
+    left = f"; the guest has {format_size(free)} free" if free is not None else ""
+    return TargetNotReachedError(
+        f"the balloon stopped at {format_size(size)} of {format_size(target)} after {seconds:.1f} s{left}",
+        hint="the balloon stays at what it has reached; ask for less, or free memory in the guest",
+    )
+
+
+def _why_not(method: str, session: Session, before: _Reading) -> str:
+    if method == "pfn":
+        return "guest and QEMU agreed on page bitmaps, so page numbers are not spoken"
+    if before.host is None:
+        return f"page bitmaps were not agreed on: this QEMU ({session.record.qemu}) does not have them"
+    option = BalloonDevice(session.qmp).options().get("x-page-bitmap")
+    if not option:
+        return "page bitmaps were not agreed on: the device was made with x-page-bitmap=off"
+    return f"page bitmaps were not agreed on: the guest's kernel ({session.record.kernel}) does not have them"
+
+
+def _read(session: Session, device: BalloonDevice) -> _Reading:
+    session.record.require_alive()
+    return _Reading(
+        balloon=device.size(),
+        rss=procfs.rss_bytes(session.record.pid),
+        host=device.counters(),
+        guest=session.agent.call("balloon") if session.agent else None,
+        guest_free=_guest_free(session),
+    )
+
+
+def _guest_free(session: Session) -> int | None:
+    return int(session.agent.call("memory")["MemFree"]) if session.agent else None
+
+
+def _timeline(operation: str, watched: float, before: _Reading, after: _Reading) -> Timeline:
+    host = stamps = guest = None
+    if before.host and after.host:
+        host = (_side(operation, before.host), _side(operation, after.host))
+        # Where nothing moved the stamps are those of an earlier move.
+        stamps = (after.host.target_ns, after.host.actual_ns) if watched else (0, 0)
+    if before.guest is not None and after.guest is not None:
+        guest = (before.guest, after.guest)
+    return Timeline(operation=operation, watched_s=watched, stamps_ns=stamps, host=host, guest=guest)
+
+
+def _side(operation: str, counters: DeviceCounters) -> HostSide:
+    queue: QueueCounters = counters.inflate if operation == "inflate" else counters.deflate
+    return HostSide(
+        kicks=queue.kicks,
+        messages=queue.messages,
+        discards=queue.discards,
+        translate_ns=queue.translate_ns,
+        discard_ns=queue.discard_ns,
+    )

@@ -1,0 +1,87 @@
+"""A VM held for one operation: its lock, its monitor, and its agent if that answers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fastballoon_cli.errors import GuestError, PreconditionError
+from fastballoon_cli.guest import ssh
+from fastballoon_cli.guest.agent import AgentClient
+from fastballoon_cli.host import vms
+from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.host.vms import Record
+from fastballoon_cli.progress import Progress
+
+__all__ = ["Session", "connect_agent", "hold", "running"]
+
+_AGENT_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """What an operation works with; ``agent`` is None when the guest did not answer."""
+
+    record: Record
+    qmp: Qmp
+    agent: AgentClient | None
+
+
+def running(name: str) -> Record:
+    """Return the record of a VM that runs.
+
+    :raise PreconditionError: there is none of that name, or it is still being started.
+    :raise VmLostError: its QEMU has ended.
+    """
+    record = vms.load(name)
+    if record is None:
+        raise PreconditionError(
+            f"there is no VM '{name}'",
+            hint=f"start it: fastballoon vm start --name {name}; or see: fastballoon vm list",
+        )
+    record.require_alive()
+    if not record.ready:
+        raise PreconditionError(f"VM '{name}' is still being started", hint="wait until 'vm list' says running")
+    return record
+
+
+def connect_agent(record: Record, *, timeout: float) -> AgentClient:
+    """Connect to a guest's agent, trying for ``timeout`` seconds.
+
+    :raise GuestError: it did not answer.
+    :raise VmLostError: QEMU ended meanwhile.
+    """
+    folder = record.spec.directory
+    transport = ssh.connect(
+        record.spec.ssh_port,
+        key=folder / "ssh_key",
+        known_host=folder / "known_hosts",
+        timeout=timeout,
+        alive=record.require_alive,
+    )
+    return AgentClient(transport)
+
+
+@contextmanager
+def hold(name: str, progress: Progress, *, need_agent: bool = False) -> Iterator[Session]:
+    """Hold a running VM for one operation.
+
+    :param need_agent: fail when the agent does not answer, instead of going on without it.
+    :raise PreconditionError: no such VM, or somebody else holds it.
+    :raise VmLostError: its QEMU has ended.
+    :raise GuestError: the agent is needed and does not answer.
+    """
+    with vms.lock(name):
+        record = running(name)
+        with Qmp(record.spec.qmp_socket) as qmp:
+            try:
+                agent = connect_agent(record, timeout=_AGENT_PATIENCE)
+            except GuestError as e:
+                if need_agent:
+                    raise
+                agent = None
+                progress.warn(f"going on without the guest's side of the figures: {e.message}")
+            try:
+                yield Session(record, qmp, agent)
+            finally:
+                if agent:
+                    agent.close()

@@ -1,0 +1,312 @@
+"""Start, stop and look at VMs."""
+
+import shutil
+import socket
+import time
+import zipapp
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from fastballoon_cli import build
+from fastballoon_cli.errors import FastballoonError, PreconditionError, QmpError, UsageError, VmLostError
+from fastballoon_cli.guest.agent import AgentClient
+from fastballoon_cli.host import accel, procfs, vms
+from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.host.keys import make_key_pair
+from fastballoon_cli.host.qemu import QemuSpec
+from fastballoon_cli.host.qmp import Qmp, connect_when_ready
+from fastballoon_cli.host.vms import Record
+from fastballoon_cli.ops.session import connect_agent, running
+from fastballoon_cli.process import Guarded, paste
+from fastballoon_cli.progress import Progress
+from fastballoon_cli.units import MIB, format_size
+
+__all__ = ["Request", "StartPlan", "names", "plan", "start", "status", "stop", "touch"]
+
+_MIN_MEMORY = 256 * MIB
+#: Kept free on the host beside the guest's memory, for QEMU itself and everybody else.
+_HOST_RESERVE = 512 * MIB
+_QUIT_SECONDS = 5.0
+_PORT_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks for.
+
+    :ivar kernel, qemu: ``fast`` or ``stock``; any pair works.
+    :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
+    :ivar append: further words for the guest kernel's command line.
+    """
+
+    name: str = "default"
+    memory_bytes: int = 4096 * MIB
+    cpus: int = 2
+    accel: str = "auto"
+    kernel: str = "fast"
+    qemu: str = "fast"
+    balloon_options: str = ""
+    append: str = ""
+
+
+@dataclass(frozen=True)
+class StartPlan:
+    """A VM that could be started now."""
+
+    spec: QemuSpec
+    built: dict[str, Any]
+
+    def command(self) -> str:
+        """Return QEMU's command line, ready to paste."""
+        return paste(self.spec.argv())
+
+
+def plan(request: Request, progress: Progress) -> StartPlan:
+    """Build what the VM needs and lay out its command line.
+
+    :raise UsageError: values that cannot be right.
+    :raise PreconditionError: KVM asked for and not usable, or a build failed.
+    """
+    directory = vms.vm_dir(request.name)
+    if request.memory_bytes < _MIN_MEMORY or request.memory_bytes % MIB:
+        raise UsageError(
+            f"{format_size(request.memory_bytes)} cannot be a VM's memory",
+            hint=f"use whole MiB, at least {format_size(_MIN_MEMORY)}",
+        )
+    if request.cpus < 1:
+        raise UsageError(f"{request.cpus} cannot be a number of CPUs", hint="use 1 or more")
+    qemu = build.qemu(build.Variant(request.qemu), progress)
+    kernel = build.kernel(build.Variant(request.kernel), progress)
+    image = build.image(progress)
+    firmware = tuple(qemu.firmware)
+    options = request.balloon_options
+    if request.qemu == "fast" and "x-page-bitmap" not in options:
+        options = ",".join(filter(None, ["x-page-bitmap=on", options]))
+    spec = QemuSpec(
+        name=request.name,
+        binary=qemu.binary,
+        firmware=firmware,
+        kernel=kernel.bzimage,
+        rootfs=image.rootfs,
+        memory_bytes=request.memory_bytes,
+        cpus=request.cpus,
+        accel=accel.choose(
+            request.accel, qemu=qemu.binary, firmware=firmware, kernel=kernel.bzimage, progress=progress
+        ),
+        balloon_options=options,
+        append=request.append,
+        ssh_port=_free_port(),
+        directory=directory,
+    )
+    built = {
+        "qemu_version": qemu.version,
+        "qemu_sha256": qemu.sha256,
+        "qemu_series_sha256": qemu.series_sha256,
+        "kernel_series_sha256": kernel.series_sha256,
+    }
+    return StartPlan(spec, built)
+
+
+def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Record:
+    """Start a VM and wait until its agent answers.
+
+    Whatever ends this early, a killed tool too, leaves neither a process nor a file.
+
+    :param timeout: seconds for the boot.
+    :raise PreconditionError: a VM of that name runs, or the host has too little memory; and see :func:`plan`.
+    :raise VmLostError: QEMU ended while the guest booted.
+    :raise GuestError: the guest did not come up in time.
+    """
+    vms.vm_dir(request.name)  # a bad name is said before anything is built
+    with vms.lock(request.name, create=True):
+        old = vms.load(request.name)
+        if old and old.alive:
+            raise PreconditionError(
+                f"VM '{request.name}' runs already (pid {old.pid})",
+                hint=f"stop it: fastballoon vm stop {request.name}; or choose another --name",
+            )
+        try:
+            _clear(vms.vm_dir(request.name))
+            for tries_left in reversed(range(_PORT_TRIES)):
+                planned = plan(request, progress)
+                try:
+                    return _boot(planned, request, progress, timeout)
+                except VmLostError as e:
+                    # Between the choice of the port and QEMU's use of it somebody else may have taken it.
+                    if not tries_left or "host forwarding rule" not in (e.details or ""):
+                        raise
+            raise AssertionError("unreachable")
+        except BaseException:
+            vms.forget(request.name)
+            raise
+
+
+def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: float) -> Record:
+    spec = planned.spec
+    available = procfs.mem_available()
+    if available < spec.memory_bytes + _HOST_RESERVE:
+        raise PreconditionError(
+            f"the host has {format_size(available)} available, too little for a VM of {format_size(spec.memory_bytes)}",
+            hint="stop other VMs (fastballoon vm list), or use a smaller --memory",
+        )
+    _furnish(spec)
+    progress.step(f"Booting '{spec.name}' ({format_size(spec.memory_bytes)}, {spec.cpus} CPUs, {spec.accel})")
+    deadline = time.monotonic() + timeout
+    with spec.qemu_log.open("wb") as log:
+        qemu = Guarded(spec.argv(), stdout=log, cleanup=spec.directory)
+    try:
+        started = procfs.start_time(qemu.pid) or 0
+        record = Record(
+            spec=spec, kernel=request.kernel, qemu=request.qemu, pid=qemu.pid, started=started, built=planned.built
+        )
+        vms.save(record)
+        connect_when_ready(spec.qmp_socket, deadline=deadline, alive=record.require_alive).close()
+        try:
+            agent = connect_agent(record, timeout=max(0.0, deadline - time.monotonic()))
+            with agent:
+                agent.call("hello")
+        except VmLostError:
+            raise
+        except FastballoonError as e:
+            raise _with_console(e, spec) from e
+        record = record.mark_ready()
+        vms.save(record)
+        qemu.release()
+        return record
+    except BaseException:
+        qemu.kill()
+        raise
+
+
+def _with_console(error: FastballoonError, spec: QemuSpec) -> FastballoonError:
+    tail = spec.console_log.read_text(errors="replace").splitlines()[-8:] if spec.console_log.exists() else []
+    return type(error)(error.message, hint=None, details="\n".join(["the guest's console:", *tail]))
+
+
+def stop(name: str, progress: Progress) -> None:
+    """Stop a VM and remove all that belongs to it.
+
+    :raise PreconditionError: there is none of that name, or somebody else holds it.
+    """
+    with vms.lock(name):
+        record = vms.load(name)
+        if record is None:
+            if vms.vm_dir(name).is_dir():
+                vms.forget(name)
+                return
+            raise PreconditionError(f"there is no VM '{name}'", hint="see: fastballoon vm list")
+        progress.step(f"Stopping '{name}'")
+        if record.alive:
+            try:
+                with Qmp(record.spec.qmp_socket) as qmp:
+                    qmp.execute("quit")
+            except (QmpError, VmLostError):
+                pass  # it is killed below
+            _await_end(record)
+        vms.forget(name)
+
+
+def _await_end(record: Record) -> None:
+    deadline = time.monotonic() + _QUIT_SECONDS
+    while record.alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    while record.alive:
+        procfs.kill(record.pid, record.started)
+        time.sleep(0.01)
+
+
+def names() -> list[str]:
+    """Return the names of the VMs that run; folders of dead ones that nobody holds are cleared away."""
+    alive = []
+    for name in vms.all_names():
+        record = vms.load(name)
+        if record and record.alive:
+            alive.append(name)
+            continue
+        try:
+            with vms.lock(name):
+                vms.forget(name)
+        except PreconditionError:
+            pass  # it is being started
+    return alive
+
+
+def status(name: str) -> dict[str, Any]:
+    """Return what can be said of a VM without disturbing whoever works with it.
+
+    :raise PreconditionError: there is none of that name.
+    :raise VmLostError: its QEMU has ended.
+    """
+    record = running(name)
+    with Qmp(record.spec.observer_socket) as qmp:
+        device = BalloonDevice(qmp)
+        counters = device.counters()
+        balloon = device.size()
+        options = device.options()
+    spec = record.spec
+    return {
+        "schema_version": 1,
+        "name": name,
+        "state": "running",
+        "pid": record.pid,
+        "accel": spec.accel,
+        "memory_bytes": spec.memory_bytes,
+        "cpus": spec.cpus,
+        "kernel_variant": record.kernel,
+        "qemu_variant": record.qemu,
+        "method": "page-bitmap" if counters and counters.page_bitmap else "pfn",
+        "balloon_bytes": balloon,
+        "host_rss_bytes": procfs.rss_bytes(record.pid),
+        "ssh_port": spec.ssh_port,
+        "device_options": options,
+        "directory": str(spec.directory),
+    }
+
+
+def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, verify: bool = False) -> dict[str, Any]:
+    """Have the guest fill its free memory with data and free it again, so that the host really holds it.
+
+    :param size: bytes; by default nearly all that is available.
+    :param verify: have every page read back.
+    :returns: ``bytes`` and ``mismatches`` (chunks that did not read back).
+    :raise GuestError: the guest could not.
+    """
+    total = size or int(agent.call("memory")["MemAvailable"])
+    progress.step("Touching the guest's memory", float(total))
+    result: dict[str, Any] = agent.call(
+        "touch",
+        size=size,
+        verify=verify,
+        timeout=120.0,
+        on_progress=lambda done: progress.update(done, note=format_size(done)),
+    )
+    return result
+
+
+def _furnish(spec: QemuSpec) -> None:
+    """Put into the VM's folder what its command line points to: keys, and the agent for the guest."""
+    folder = spec.directory
+    make_key_pair(folder / "ssh_key", spec.fw_cfg_file("authorized_keys"))
+    make_key_pair(spec.fw_cfg_file("host_key"), folder / "known_hosts", prefix="fastballoon-guest ")
+    with as_file(files("guest_agent")) as source:
+        staging = folder / "agent"
+        shutil.copytree(source, staging / "guest_agent", ignore=shutil.ignore_patterns("__pycache__"))
+        (staging / "__main__.py").write_text("import runpy\nrunpy.run_module('guest_agent', run_name='__main__')\n")
+        zipapp.create_archive(staging, spec.fw_cfg_file("agent.pyz"))
+        shutil.rmtree(staging)
+
+
+def _clear(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "holder.json":
+            entry.unlink()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,75 @@
+"""Results as they are written: schema version 1; seconds, bytes, pages. Names stay stable."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["SCHEMA_VERSION", "Change", "Counts", "MoveResult", "Phases"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """A size in bytes before and after; None where it could not be read."""
+
+    before: int | None
+    after: int | None
+
+    @property
+    def delta(self) -> int | None:
+        """Bytes gained (positive) or lost; None where either end is unknown."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Where a balloon's move spent its time, in seconds; a phase is None where the part that does it has no counters.
+
+    :ivar allocate: the guest took pages from its allocator (inflate).
+    :ivar release: the guest gave pages back to its allocator (deflate).
+    :ivar send: messages were built and carried over and back, the host's own work on them taken out.
+    :ivar translate: the host looked up what guest addresses are in its own memory.
+    :ivar discard: the host gave the memory back (inflate) or advised it as needed (deflate).
+    :ivar other: the rest: notifying, scheduling, writing the balloon's size.
+    """
+
+    allocate: float | None = None
+    release: float | None = None
+    send: float | None = None
+    translate: float | None = None
+    discard: float | None = None
+    other: float | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a move cost in numbers that don't depend on the machine; None where nothing counts it."""
+
+    kicks: int | None = None
+    messages: int | None = None
+    discards: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveResult:
+    """An inflation or deflation.
+
+    :ivar method: ``page-bitmap`` or ``pfn``.
+    :ivar duration_s: from the request in QEMU to the guest's last word about the balloon's size.
+    """
+
+    operation: str
+    vm: str
+    method: str
+    target_bytes: int
+    balloon_bytes: Change
+    duration_s: float
+    phases_s: Phases
+    counts: Counts
+    host_rss_bytes: Change
+    guest_free_bytes: Change
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as it is printed and stored."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}

@@ -1,0 +1,69 @@
+"""Results for people: rich tables. Reads only results, never a VM."""
+
+from rich import box
+from rich.table import Table
+
+from fastballoon_cli.results.model import Change, MoveResult, Phases
+from fastballoon_cli.units import format_duration, format_size
+
+__all__ = ["move_table"]
+
+_PHASES = {
+    "allocate": "allocate (guest)",
+    "release": "release (guest)",
+    "send": "send",
+    "translate": "translate (host)",
+    "discard": "discard (host)",
+    "other": "other",
+}
+
+
+def move_table(result: MoveResult) -> Table:
+    """Return a table of an inflation or deflation: requested, reached, duration, phases, memory."""
+    title = f"{result.operation} '{result.vm}' ({result.method}, {result.provenance.get('accel', '?')})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    table.add_row("balloon before", _size(result.balloon_bytes.before), "")
+    table.add_row("balloon requested", format_size(result.target_bytes), "")
+    table.add_row("balloon reached", _size(result.balloon_bytes.after), _bytes(result.balloon_bytes.after))
+    table.add_row("duration", format_duration(result.duration_s), _speed(result))
+    _add_phases(table, result.phases_s, result.duration_s)
+    counts = result.counts
+    for name, count in (("kicks", counts.kicks), ("messages", counts.messages), ("discards", counts.discards)):
+        if count is not None:
+            table.add_row(f"  {name}", f"{count}", "")
+    _add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
+    _add_memory(table, "guest free memory", result.guest_free_bytes)
+    return table
+
+
+def _add_phases(table: Table, phases: Phases, duration: float) -> None:
+    known = {name: value for name in _PHASES if (value := getattr(phases, name)) is not None}
+    if not known:
+        table.add_row("  phases", "unknown", "neither the guest's kernel nor QEMU counts them")
+    for name, value in known.items():
+        share = f"{value / duration:.0%}" if duration else ""
+        table.add_row(f"  {_PHASES[name]}", format_duration(value), share)
+
+
+def _add_memory(table: Table, name: str, change: Change) -> None:
+    table.add_row(f"{name}, before", _size(change.before), "")
+    delta = "" if change.delta is None else f"{'+' if change.delta >= 0 else ''}{format_size(change.delta)}"
+    table.add_row(f"{name}, after", _size(change.after), delta)
+
+
+def _size(size: int | None) -> str:
+    return "unknown" if size is None else format_size(size)
+
+
+def _bytes(size: int | None) -> str:
+    return "" if size is None else f"{size} bytes"
+
+
+def _speed(result: MoveResult) -> str:
+    moved = result.balloon_bytes.delta
+    if not moved or not result.duration_s:
+        return ""
+    return f"{format_size(int(abs(moved) / result.duration_s))}/s"

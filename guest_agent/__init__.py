@@ -1,0 +1,1 @@
+"""The agent: runs inside the guest, measures it and works its memory. Standard library only."""

@@ -1,0 +1,87 @@
+"""What the guest knows of itself."""
+
+import os
+import platform
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_Progress = Callable[[int], None]
+_BALLOON_COUNTERS = Path("/sys/kernel/debug/virtio-balloon")
+_KIB = 1024
+_WARNING = 4  # syslog(2) level; lower is worse
+
+
+def hello(_: _Progress) -> dict[str, Any]:
+    """Return who answers: kernel release, Python version, boot id, and what the kernel was told at boot."""
+    return {
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "cmdline": Path("/proc/cmdline").read_text().strip(),
+        "thp": _chosen(Path("/sys/kernel/mm/transparent_hugepage/enabled")),
+        "init_on_alloc": _init_on_alloc(),
+    }
+
+
+def memory(_: _Progress) -> dict[str, int]:
+    """Return /proc/meminfo, sizes in bytes."""
+    found = re.findall(r"^(\S+):\s+(\d+)( kB)?$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return {name: int(number) * (_KIB if unit else 1) for name, number, unit in found}
+
+
+def balloon(_: _Progress) -> dict[str, int] | None:
+    """Return the balloon driver's counters, or None where the kernel has none."""
+    for path in sorted(_BALLOON_COUNTERS.glob("*/counters")):
+        return {key: int(value) for key, value in (line.split() for line in path.read_text().splitlines())}
+    return None
+
+
+def vmstat(_: _Progress) -> dict[str, int]:
+    """Return /proc/vmstat: events and pages."""
+    return {key: int(value) for key, value in (line.split() for line in Path("/proc/vmstat").read_text().splitlines())}
+
+
+def kernel_warnings(_: _Progress) -> list[str]:
+    """Return the kernel log's lines of level warning and worse, oldest first."""
+    lines: list[str] = []
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                prefix, _sep, text = os.read(log, 8192).decode(errors="replace").partition(";")
+            except BlockingIOError:
+                return lines
+            except BrokenPipeError:
+                continue  # overwritten while it was read; the next one follows
+            priority = int(prefix.split(",", 1)[0])
+            if priority >> 3 == 0 and priority & 7 <= _WARNING:  # facility 0: the kernel itself
+                lines.append(text.splitlines()[0])
+    finally:
+        os.close(log)
+
+
+def _chosen(path: Path) -> str | None:
+    try:
+        match = re.search(r"\[(\w+)\]", path.read_text())
+    except FileNotFoundError:
+        return None
+    return match[1] if match else None
+
+
+def _init_on_alloc() -> bool:
+    match = re.search(r"\binit_on_alloc=(\S+)", Path("/proc/cmdline").read_text())
+    if match:
+        return match[1] in {"1", "on", "y", "yes"}
+    # Without the parameter it is what the kernel was built with, which it says once while booting.
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            text = os.read(log, 8192).decode(errors="replace")
+            if "mem auto-init" in text:
+                return "heap alloc:on" in text
+    except (BlockingIOError, BrokenPipeError):
+        return False
+    finally:
+        os.close(log)

@@ -1,0 +1,99 @@
+"""The command line as a user meets it, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def fastballoon(tmp_path):
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("FASTBALLOON")},
+        "FASTBALLOON_RUNTIME": str(tmp_path / "run"),
+        "FASTBALLOON_CACHE": str(tmp_path / "cache"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+
+    def call(*arguments, **more):
+        return subprocess.run(
+            [sys.executable, "-m", "fastballoon_cli", *arguments],
+            env=environment | more,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inflate", "--target", "3X"], "'3X' is not a size"),
+        (["inflate", "--target=-1G"], "'-1G' is negative"),
+        (["inflate"], "Missing option '--target'"),
+        (["inflate", "--target", "3G", "--method", "magic"], "'magic' is not one of"),
+        (["no-such"], "No such command 'no-such'"),
+        (["--no-such"], "No such option"),
+        (["vm", "start", "--name", "Not A Name"], "cannot be a VM's name"),
+        (["vm", "start", "--memory", "1M"], "cannot be a VM's memory"),
+        (["vm", "start", "--cpus", "0"], "cannot be a number of CPUs"),
+        (["--timeout", "0", "vm", "list"], "timeout"),
+    ],
+)
+def test_bad_usage_is_one_message_and_exit_2(fastballoon, arguments, message):
+    plain = fastballoon(*arguments)
+    assert plain.returncode == 2
+    assert plain.stdout == ""
+    assert f"error: {message}" in plain.stderr.replace("Invalid value for '--method': ", "") or message in plain.stderr
+    assert "Traceback" not in plain.stderr
+    as_json = fastballoon("--json", *arguments)
+    assert as_json.returncode == 2
+    assert json.loads(as_json.stdout)["error"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["deflate"], ["vm", "status"], ["vm", "stop"], ["vm", "ssh"], ["vm", "console"], ["vm", "touch"],
+     ["--vm", "other", "inflate", "--target", "1G"]],
+)  # fmt: skip
+def test_a_vm_that_does_not_run_is_a_missing_precondition(fastballoon, arguments):
+    result = fastballoon("--json", *arguments)
+    assert result.returncode == 3
+    error = json.loads(result.stdout)["error"]
+    assert "there is no VM" in error["message"]
+    assert "vm list" in error["hint"]
+
+
+def test_listing_nothing(fastballoon):
+    assert fastballoon("vm", "list").stdout == "no VM runs\n"
+    assert json.loads(fastballoon("--json", "vm", "list").stdout) == {"schema_version": 1, "vms": []}
+
+
+def test_the_environment_and_the_file_set_options_and_the_command_line_wins(fastballoon, tmp_path):
+    config = tmp_path / "config" / "fastballoon"
+    config.mkdir(parents=True)
+    (config / "config.toml").write_text('vm_name = "from-file"\n')
+    named = lambda result: json.loads(result.stdout)["error"]["message"]  # noqa: E731
+    assert "'from-file'" in named(fastballoon("--json", "deflate"))
+    assert "'from-env'" in named(fastballoon("--json", "deflate", FASTBALLOON_VM="from-env"))
+    assert "'flag'" in named(fastballoon("--json", "--vm", "flag", "deflate", FASTBALLOON_VM="from-env"))
+
+
+def test_a_broken_configuration_is_named(fastballoon, tmp_path):
+    broken = tmp_path / "broken.toml"
+    broken.write_text("vm = [")
+    result = fastballoon("vm", "list", FASTBALLOON_CONFIG=str(broken))
+    assert result.returncode == 2
+    assert f"{broken} is not valid TOML" in result.stderr.replace("\n", "")
+
+
+def test_every_command_has_help(fastballoon):
+    for command in (["vm"], ["inflate"], ["deflate"], ["build"], ["vm", "start"], ["vm", "ssh"], ["vm", "console"]):
+        result = fastballoon(*command, "--help")
+        assert result.returncode == 0
+        assert result.stdout.startswith("Usage: ")

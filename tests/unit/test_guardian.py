@@ -1,0 +1,87 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fastballoon_cli.errors import BuildError, PreconditionError
+from fastballoon_cli.host.procfs import start_time
+from fastballoon_cli.process import Guarded, run
+
+# A command with a child and with an orphan in a session of its own, as build tools leave them.
+_FAMILY = """
+setsid sleep 1000 & echo $! > orphan
+sleep 1000 & echo $! > child
+echo ready; wait
+"""
+
+
+def family(tmp_path):
+    return [int((tmp_path / name).read_text()) for name in ("orphan", "child")]
+
+
+def await_true(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_kill_takes_all_descendants(tmp_path):
+    child = Guarded(["bash", "-c", _FAMILY], stdout=subprocess.PIPE, cwd=tmp_path)
+    assert child.stdout.readline() == b"ready\n"
+    pids = [child.pid, *family(tmp_path)]
+    assert all(start_time(pid) for pid in pids)
+    child.kill()
+    assert not any(start_time(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_a_killed_tool(tmp_path, number):
+    folder = tmp_path / "vm"
+    folder.mkdir()
+    tool = subprocess.Popen(
+        [sys.executable, "-c", f"""
+import subprocess, time
+from pathlib import Path
+from fastballoon_cli.process import Guarded
+here, folder = Path({str(tmp_path)!r}), Path({str(folder)!r})
+Guarded(["bash", "-c", {_FAMILY!r}], stdout=subprocess.DEVNULL, cwd=here, cleanup=folder)
+time.sleep(1000)
+"""],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    await_true(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+    pids = family(tmp_path)
+    tool.send_signal(number)
+    tool.wait(10)
+    await_true(lambda: not any(start_time(pid) for pid in pids))
+    await_true(lambda: not folder.exists())
+
+
+def test_a_released_command_lives_on():
+    child = Guarded(["sleep", "1000"], stdout=subprocess.DEVNULL)
+    child.release()
+    try:
+        assert start_time(child.pid)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+
+
+def test_run_returns_the_output_and_says_how_a_command_failed(tmp_path):
+    lines = []
+    assert run(["bash", "-c", "echo one; echo two >&2"], on_line=lines.append) == "one\ntwo\n"
+    assert lines == ["one", "two"]
+    with pytest.raises(BuildError) as failure:
+        run(["bash", "-c", "echo so it goes; exit 3"], cwd=tmp_path)
+    assert "exit 3" in failure.value.message
+    assert "bash -c 'echo so it goes; exit 3'" in failure.value.message
+    assert failure.value.details == "so it goes"
+
+
+def test_a_missing_command_is_named():
+    with pytest.raises(PreconditionError, match="no-such-command"):
+        Guarded([Path("no-such-command")], stdout=subprocess.DEVNULL)

@@ -1,0 +1,55 @@
+from itertools import pairwise
+from pathlib import Path
+
+from fastballoon_cli.host.qemu import QemuSpec
+
+
+def spec(**changes):
+    values = dict(
+        name="t",
+        binary=Path("/q/qemu"),
+        firmware=(Path("/fw/a"), Path("/fw/b")),
+        kernel=Path("/k/bzImage"),
+        rootfs=Path("/i/root.img"),
+        memory_bytes=4 << 30,
+        cpus=2,
+        accel="tcg",
+        balloon_options="x-page-bitmap=on",
+        append="",
+        ssh_port=2222,
+        directory=Path("/run/vm,1"),
+    )
+    return QemuSpec(**(values | changes))
+
+
+def after(argv, option):
+    return [value for key, value in pairwise(argv) if key == option]
+
+
+def test_lays_out_the_command_line():
+    argv = spec(append="init_on_alloc=1").argv()
+    assert after(argv, "-m") == ["4096M"]
+    assert after(argv, "-accel") == ["tcg,thread=multi"]
+    assert after(argv, "-L") == ["/fw/a", "/fw/b"]
+    assert after(argv, "-append")[0].endswith(" init_on_alloc=1")
+    assert "virtio-balloon-pci,id=balloon0,x-page-bitmap=on" in after(argv, "-device")
+
+
+def test_the_forwarded_port_is_open_to_this_host_only():
+    (netdev,) = after(spec().argv(), "-netdev")
+    assert "hostfwd=tcp:127.0.0.1:2222-:22" in netdev
+    assert "restrict=on" in netdev
+
+
+def test_a_comma_in_a_path_is_doubled():
+    assert any("path=/run/vm,,1/qmp.sock," in word for word in spec().argv())
+
+
+def test_unmodified_balloon_has_no_options():
+    assert "virtio-balloon-pci,id=balloon0" in after(spec(balloon_options="").argv(), "-device")
+
+
+def test_kvm_uses_the_hosts_cpu():
+    argv = spec(accel="kvm").argv()
+    assert after(argv, "-accel") == ["kvm"]
+    assert after(argv, "-cpu") == ["host"]
