@@ -45,7 +45,7 @@ class Guarded:
         try:
             self._guardian = subprocess.Popen(
                 [
-                    # By its path and isolated: it starts faster, and modules in the command's folder cannot get in its way.
+                    # By its path and isolated: starts faster, and no module in the command's folder gets in its way.
                     *(sys.executable, "-I", "-S", guardian.__file__),
                     *(str(status_write), str(cleanup or "-"), "--"),
                     *map(str, argv),

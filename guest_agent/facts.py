@@ -11,6 +11,7 @@ _Progress = Callable[[int], None]
 _BALLOON_COUNTERS = Path("/sys/kernel/debug/virtio-balloon")
 _KIB = 1024
 _WARNING = 4  # syslog(2) level; lower is worse
+_INIT = "as init process"
 
 
 def hello(_: _Progress) -> dict[str, Any]:
@@ -44,7 +45,10 @@ def vmstat(_: _Progress) -> dict[str, int]:
 
 
 def kernel_warnings(_: _Progress) -> list[str]:
-    """Return the kernel log's lines of level warning and worse, oldest first."""
+    """Return what the kernel has warned of, or worse, since it handed over to init; oldest first.
+
+    What it says of the machine while it boots, such as of a clock that it can't calibrate, is no concern here.
+    """
     lines: list[str] = []
     log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -55,6 +59,8 @@ def kernel_warnings(_: _Progress) -> list[str]:
                 return lines
             except BrokenPipeError:
                 continue  # overwritten while it was read; the next one follows
+            if _INIT in text:
+                lines.clear()
             priority = int(prefix.split(",", 1)[0])
             if priority >> 3 == 0 and priority & 7 <= _WARNING:  # facility 0: the kernel itself
                 lines.append(text.splitlines()[0])

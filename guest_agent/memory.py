@@ -69,7 +69,7 @@ def compact(_: _Progress) -> None:
 def _fill(size: int, verify: bool, say: Callable[[str], None]) -> None:
     chunks = size // _CHUNK
     # Each chunk is the same noise, shifted: cheap to make, and still no page like another.
-    noise = os.urandom(_CHUNK + chunks * _STRIDE)
+    noise = memoryview(os.urandom(_CHUNK + chunks * _STRIDE))
     memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     for chunk in range(chunks):
         start = chunk * _STRIDE

@@ -13,7 +13,18 @@ from fastballoon_cli.build.job import Job
 from fastballoon_cli.build.paths import apt_dir
 from fastballoon_cli.errors import BuildError
 
-__all__ = ["Candidate", "candidates", "choose_mirror", "configure", "download", "keyring", "machine_mirror", "stanzas", "update"]
+__all__ = [
+    "Candidate",
+    "candidates",
+    "choose_mirror",
+    "configure",
+    "download",
+    "keyring",
+    "machine_mirror",
+    "machine_options",
+    "stanzas",
+    "update",
+]
 
 _TARGET_FORMAT = "$(REPO_URI)|$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)"
 _KEYRINGS = (
@@ -157,3 +168,13 @@ def download(job: Job, options: Iterable[str], package: str, version: str, *, so
     """
     what = ["source", "--download-only"] if source else ["download"]
     job.run(["apt-get", *options, "-q", "-o", "Acquire::Retries=2", *what, f"{package}={version}"], cwd=into)
+
+
+def machine_options(job: Job) -> list[str]:
+    """Return what the machine's apt is told about the way to its mirror (proxies, certificates, clocks), as options.
+
+    For programs that do not read the machine's configuration.
+    """
+    dump = job.run(["apt-config", "dump", "--no-empty", "Acquire"])
+    wanted = ("Acquire::http::", "Acquire::https::", "Acquire::Check-")
+    return [line for line in dump.splitlines() if line.startswith(wanted) and line.endswith(";")]

@@ -20,8 +20,9 @@ __all__ = ["Job", "job", "ran_out_of_space", "translated"]
 #: What the user's shell may have set that must not change a build.
 _NEUTRAL: dict[str, str | None] = {
     **dict.fromkeys(
-        "ARCH CROSS_COMPILE CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS KBUILD_OUTPUT KCFLAGS GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE".split()
+        ("ARCH", "CROSS_COMPILE", "CFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "KBUILD_OUTPUT", "KCFLAGS")
     ),
+    **dict.fromkeys(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")),
     "LC_ALL": "C.UTF-8",
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -78,7 +79,7 @@ def job(lock: str, doing: str, progress: Progress, *, need_bytes: int) -> Iterat
         if free < need_bytes:
             raise _full(root, f"{doing} needs about {format_size(need_bytes)}, and {format_size(free)} are free")
         logs_dir().mkdir(exist_ok=True)
-        log = logs_dir() / f"{doing.split()[-1]}.log"
+        log = logs_dir() / f"{doing.rsplit(maxsplit=1)[-1]}.log"
         log.write_bytes(b"")
         yield Job(progress, log, fd)
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-__all__ = ["parse", "unmet", "unknown_symbols"]
+__all__ = ["parse", "unknown_symbols", "unmet"]
 
 _SET = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
@@ -22,9 +22,12 @@ def parse(text: str) -> dict[str, str]:
 
 
 def unmet(fragment: str, config: str) -> list[str]:
-    """Return the symbols that ``config`` does not have as ``fragment`` wants them, in the fragment's order."""
+    """Return the symbols that ``fragment`` sets and ``config`` has not, or not so, in the fragment's order.
+
+    What the fragment wants *off* only keeps the kernel small: if another option needs it, so be it.
+    """
     have = parse(config)
-    return [name for name, value in parse(fragment).items() if have.get(name, "n") != value]
+    return [name for name, value in parse(fragment).items() if value != "n" and have.get(name, "n") != value]
 
 
 def unknown_symbols(tree: Path, symbols: list[str]) -> set[str]:

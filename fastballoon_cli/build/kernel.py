@@ -178,14 +178,17 @@ def compile_kernel(variant: Variant, tree: Path, out: Path, work: Job) -> str:
 
     :raise BuildError: the compiler refused.
     """
-    work.progress.step(f"compile kernel-{variant}")
+    work.progress.step(f"compile kernel-{variant}", total=_USUAL_LINES)
     with LineCounter(work.progress, out.with_name("kernel.lines"), _USUAL_LINES) as counter:
         argv = _make_command(tree, out, variant, "bzImage")
         return work.run(argv, cwd=tree, env={**_ENVIRONMENT, **ccache_environment()}, on_line=counter)
 
 
 def _release_in(bzimage: Path) -> str:
-    """Return the release that a bzImage holds (Documentation/arch/x86/boot.rst: "HdrS" at 0x202, kernel_version at 0x20e)."""
+    """Return the release that a bzImage holds.
+
+    Documentation/arch/x86/boot.rst: "HdrS" at 0x202, kernel_version at 0x20e.
+    """
     image = bzimage.read_bytes()
     if image[0x202:0x206] != b"HdrS":
         raise BuildError(f"{bzimage} is no bzImage")

@@ -11,7 +11,7 @@ from fastballoon_cli.errors import PreconditionError
 
 __all__ = ["PACKAGES", "Package", "install_line", "missing", "require"]
 
-Purpose = Literal["sources", "kernel", "qemu", "image", "guest"]
+Purpose = Literal["venv", "sources", "kernel", "qemu", "image", "guest"]
 
 _LIB = "usr/lib/x86_64-linux-gnu"
 
@@ -20,8 +20,8 @@ _LIB = "usr/lib/x86_64-linux-gnu"
 class Package:
     """A Debian package.
 
-    :param probe: a program's name, or a pattern of a file below ``/`` if it has a slash: its presence means that the package, or
-        something as good, is installed. Cheaper than asking dpkg, and true on other distributions too.
+    :param probe: a program's name, or a pattern of a file below ``/`` if it has a slash: its presence means that the
+        package, or something as good, is installed. Cheaper than asking dpkg, and true on other distributions too.
     """
 
     name: str
@@ -53,7 +53,7 @@ PACKAGES: tuple[Package, ...] = (
     Package("perl", ("kernel", "qemu"), "perl"),
     Package("libelf-dev", ("kernel",), "usr/include/gelf.h"),
     Package("libssl-dev", ("kernel",), "usr/include/openssl/ssl.h"),
-    Package("python3-venv", ("qemu",), "usr/lib/python3*/ensurepip"),
+    Package("python3-venv", ("venv", "qemu"), "usr/lib/python3*/ensurepip"),
     Package("pkgconf", ("qemu",), "pkg-config"),
     Package("libglib2.0-dev", ("qemu",), f"{_LIB}/pkgconfig/glib-2.0.pc"),
     Package("libslirp-dev", ("qemu",), f"{_LIB}/pkgconfig/slirp.pc"),

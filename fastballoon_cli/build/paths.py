@@ -19,6 +19,7 @@ __all__ = [
     "tools_dir",
     "tree_dir",
     "work_dir",
+    "work_root",
 ]
 
 Product = Literal["kernel", "qemu"]
@@ -69,7 +70,12 @@ def tree_dir(product: Product) -> Path:
 
 def work_dir(product: Product) -> Path:
     """Return a product's build folder, which both variants share."""
-    return cache_dir() / "work" / product
+    return work_root() / product
+
+
+def work_root() -> Path:
+    """Return the folder of build folders and scratch space."""
+    return cache_dir() / "work"
 
 
 def artifacts_dir() -> Path:

@@ -1,5 +1,7 @@
 """The commands that get a patched source tree, for people to read and paste."""
 
+from pathlib import Path
+
 from fastballoon_cli.build import sources
 from fastballoon_cli.build.paths import apt_dir, sources_dir, tree_dir
 from fastballoon_cli.build.series import Series
@@ -15,7 +17,7 @@ def source_commands(series: Series, reference: str) -> list[str]:
     commands: list[str] = []
     source = sources.fetched(series)
     if source is None:
-        options = ["-c", apt_dir() / "apt.conf"]
+        options: list[str | Path] = ["-c", apt_dir() / "apt.conf"]
         what = ["source", "--download-only"] if series.product == "qemu" else ["download"]
         commands += [
             paste(["apt-get", *options, "update"]),

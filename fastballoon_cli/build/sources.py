@@ -125,7 +125,9 @@ def _from_debian(series: Series, into: Path, job: Job) -> Source:
     if choice.sha256 and sha256 != choice.sha256:
         raise BuildError(f"{main.name} is not what the archive's list says: SHA-256 {sha256}")
     if choice.version == base.version and base.sha256 and base.sha256 not in map(file_sha256, _sealed(into)):
-        raise BuildError(f"no file of {base.package} {base.version} has the SHA-256 in {series.directory / 'series.toml'}")
+        raise BuildError(
+            f"no file of {base.package} {base.version} has the SHA-256 in {series.directory / 'series.toml'}"
+        )
     return Source(choice.version, "debian", sha256, main.name, into)
 
 

@@ -56,7 +56,8 @@ def find(kind: str, variant: str, key: str) -> Path | None:
 def publish(kind: str, variant: str, inputs: Inputs, extra: dict[str, Any]) -> Iterator[Path]:
     """Yield a folder to put an artifact's files in; it becomes the artifact when the block ends well.
 
-    Written aside, then renamed, so that an artifact is there as a whole or not at all. To be called under the product's lock.
+    Written aside, then renamed, so that an artifact is there as a whole or not at all. To be called under the product's
+    lock.
 
     :param extra: goes into ``meta.json``; the block may add to it.
     """

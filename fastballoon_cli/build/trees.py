@@ -1,7 +1,7 @@
 """Source trees as git trees: one per product, tag ``base`` for the unmodified source, a branch per patch series.
 
-Both variants are checked out in the same tree, so that git touches only the files that differ and the second build is an incremental
-one. That is sound because every file that git writes gets a new time, later than all objects built so far.
+Both variants are checked out in the same tree, so that git touches only the files that differ and the second build is
+an incremental one. That is sound because every file that git writes gets a new time, later than all objects so far.
 """
 
 import json
@@ -31,7 +31,7 @@ def prepare(series: Series, source: Source, job: Job) -> Path:
     tree = tree_dir(series.product)
     stamp = {"version": source.version, "sha256": source.sha256}
     if _stamp_of(tree) == stamp:
-        _mend(job, tree)
+        _mend(tree)
         return tree
     job.progress.step(f"unpack {series.base.name} {source.version}")
     aside = tree.with_name(f".{tree.name}.new")
@@ -61,7 +61,7 @@ def _stamp_of(tree: Path) -> object:
         return None
 
 
-def _mend(job: Job, tree: Path) -> None:
+def _mend(tree: Path) -> None:
     """Remove what a killed git left; the product's lock is ours, so nobody else is at it."""
     for lock in (tree / ".git").glob("*.lock"):
         lock.unlink()
@@ -124,11 +124,11 @@ def apply_series(series: Series, tree: Path, job: Job) -> None:
         try:
             git(job, tree, ["am", "-q", "--no-3way", "--committer-date-is-author-date", patch])
         except BuildError as e:
-            _mend(job, tree)
+            _mend(tree)
             version = json.loads((tree / _STAMP).read_text())["version"]
             raise BuildError(
                 f"patch {patch.name} does not apply to {series.base.name} {version}",
-                hint=f"the series was made on {series.base.version}: scripts/series apply {series.product}, mend it, then scripts/series export",
+                hint=f"the series was made on {series.base.version}",
                 details=e.details,
             ) from e
     # A tag, as a branch could be moved by somebody who works in the tree.

@@ -37,7 +37,9 @@ def fetch(upstream: Upstream, into: Path, progress: Progress) -> Path:
                 progress.update(done, total=total, note=f"{done >> 20} MiB")
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as e:
         reason = getattr(e, "reason", None) or e
-        raise BuildError(f"cannot fetch {upstream.url}: {reason}", hint="check the network, or the proxy settings") from e
+        raise BuildError(
+            f"cannot fetch {upstream.url}: {reason}", hint="check the network, or the proxy settings"
+        ) from e
     if digest.hexdigest() != upstream.sha256:
         target.unlink()
         raise BuildError(

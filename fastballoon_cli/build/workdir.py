@@ -16,8 +16,9 @@ __all__ = ["building"]
 def building(product: Product) -> Iterator[Path]:
     """Yield a product's build folder; to be called under its lock.
 
-    A marker beside it says that a build is going on. One that is found at the start is of a build that was killed or ran out of
-    space: files may be cut short then, and make and ninja look at times only. ccache makes starting again cheap.
+    A marker beside it says that a build is going on. One that is found at the start is of a build that was killed or
+    ran out of space: files may be cut short then, and make and ninja look at times only. ccache makes starting again
+    cheap.
     """
     folder = work_dir(product)
     marker = folder.with_name(f"{folder.name}.busy")

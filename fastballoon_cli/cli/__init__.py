@@ -13,7 +13,15 @@ __all__ = ["root"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FASTBALLOON"})
-@click.option("--vm", "vm_name", envvar="FASTBALLOON_VM", default="default", show_default=True, metavar="NAME", help="The VM to work on.")
+@click.option(
+    "--vm",
+    "vm_name",
+    envvar="FASTBALLOON_VM",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    help="The VM to work on.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, errors too; all else on stderr.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for the guest.")
 @click.option("-v", "--verbose", is_flag=True, help="Show where an internal error came from.")

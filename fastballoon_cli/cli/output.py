@@ -16,6 +16,7 @@ __all__ = ["Output"]
 
 _SCHEMA_VERSION = 1
 _LINE_SECONDS = 3.0
+_FILE_WIDTH = 160
 
 
 class Output:
@@ -26,7 +27,8 @@ class Output:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._out = Console()
+        # Without a terminal there is no width to fit into, and a table that was cut short is of no use in a file.
+        self._out = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
         self._err = Console(stderr=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None

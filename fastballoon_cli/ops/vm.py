@@ -182,7 +182,8 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
 
 def _with_console(error: FastballoonError, spec: QemuSpec) -> FastballoonError:
     tail = spec.console_log.read_text(errors="replace").splitlines()[-8:] if spec.console_log.exists() else []
-    return type(error)(error.message, hint=None, details="\n".join(["the guest's console:", *tail]))
+    said = [error.details] if error.details else []
+    return type(error)(error.message, hint=None, details="\n".join([*said, "the guest's console:", *tail]))
 
 
 def stop(name: str, progress: Progress) -> None:

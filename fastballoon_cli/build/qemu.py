@@ -1,0 +1,250 @@
+"""QEMU for the host, with or without the patch series, and the program that tests its balloon device."""
+
+import os
+import shutil
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fastballoon_cli.build import sources, trees
+from fastballoon_cli.build.buildtools import python_with_meson
+from fastballoon_cli.build.compiler import ccache_environment, compiler_version, jobs
+from fastballoon_cli.build.job import Job, job
+from fastballoon_cli.build.packages import require
+from fastballoon_cli.build.paths import tools_dir, tree_dir, work_dir
+from fastballoon_cli.build.planning import source_commands
+from fastballoon_cli.build.progressing import ninja_progress
+from fastballoon_cli.build.series import Series, load_series
+from fastballoon_cli.build.sources import Source
+from fastballoon_cli.build.store import Inputs, find, key_of, publish, read_meta
+from fastballoon_cli.build.variants import Plan, Variant, reference_of, series_sha256, source_inputs
+from fastballoon_cli.build.workdir import building
+from fastballoon_cli.errors import BuildError
+from fastballoon_cli.process import paste
+from fastballoon_cli.progress import Progress
+from fastballoon_cli.units import GIB, MIB
+
+__all__ = ["QTEST", "QemuArtifact", "QtestArtifact", "compile_qemu", "configure_qemu", "plan_qemu", "qemu", "qtest"]
+
+#: Raised when what this module does changes what comes out.
+_RECIPE = 1
+_BINARY = "qemu-system-x86_64"
+#: The test program of the series, as ninja knows it.
+QTEST = "tests/qtest/virtio-balloon-bitmap-test"
+_FIRMWARE = (Path("/usr/share/seabios"), Path("/usr/share/qemu"))
+#: What must be free: source and its git objects 1.6 GiB, objects and compiler cache 0.6 GiB.
+_NEED_FRESH = int(2.5 * GIB)
+_NEED_AGAIN = 700 * MIB
+
+_CONFIGURE = (
+    "--target-list=x86_64-softmmu",
+    "--without-default-features",
+    "--enable-system",
+    "--enable-tcg",
+    "--enable-kvm",
+    "--enable-slirp",
+    "--enable-trace-backends=log",
+    "--disable-docs",
+    "--disable-install-blobs",
+    "--disable-download",
+    # Half the time to link, a tenth of the size.
+    "--disable-debug-info",
+)
+
+
+@dataclass(frozen=True)
+class QemuArtifact:
+    """A built QEMU.
+
+    :param firmware: folders for ``-L``, in this order.
+    :param version: as upstream numbers it.
+    :param sha256: of the binary.
+    :param series_sha256: of the patches in it; None for none.
+    """
+
+    dir: Path
+    binary: Path
+    firmware: list[Path]
+    version: str
+    sha256: str
+    series_sha256: str | None
+    key: str
+
+
+@dataclass(frozen=True)
+class QtestArtifact:
+    """The test program of the QEMU series; it finds QEMU in ``QTEST_QEMU_BINARY``."""
+
+    dir: Path
+    binary: Path
+    key: str
+
+
+def qemu(variant: Variant, progress: Progress) -> QemuArtifact:
+    """Return QEMU, built if it is not there yet.
+
+    :raise PreconditionError: packages or space are missing.
+    :raise BuildError: source, patches or compiler failed.
+    """
+    series = load_series("qemu")
+    if done := _cached(variant, series):
+        return done
+    with _job(f"building qemu-{variant}", progress) as work:
+        if done := _cached(variant, series):  # by the one that we waited for
+            return done
+        source, tree = _prepare(variant, series, work)
+        with building("qemu") as out:
+            compile_qemu(tree, out, _BINARY, work)
+        binary = out / _BINARY
+        extra = {"version": _verify(binary, work), "series_sha256": series_sha256(variant, series)}
+        with publish("qemu", variant, _inputs(variant, series, source), extra) as folder:
+            shutil.copy2(binary, folder / _BINARY)
+    done = _cached(variant, series)
+    assert done is not None
+    return done
+
+
+def qtest(progress: Progress) -> QtestArtifact:
+    """Return the test program of the series, built if it is not there yet.
+
+    :raise PreconditionError: packages or space are missing.
+    :raise BuildError: source, patches or compiler failed.
+    """
+    series = load_series("qemu")
+    if done := _cached_qtest(series):
+        return done
+    with _job("building qtest-fast", progress) as work:
+        if done := _cached_qtest(series):
+            return done
+        source, tree = _prepare(Variant.FAST, series, work)
+        with building("qemu") as out:
+            compile_qemu(tree, out, QTEST, work)
+        with publish("qtest", Variant.FAST, _inputs(Variant.FAST, series, source), {}) as folder:
+            shutil.copy2(out / QTEST, folder / Path(QTEST).name)
+    done = _cached_qtest(series)
+    assert done is not None
+    return done
+
+
+def plan_qemu(variant: Variant) -> Plan:
+    """Return what :func:`qemu` would do."""
+    series = load_series("qemu")
+    if done := _cached(variant, series):
+        return Plan(f"qemu-{variant}", done.dir, [])
+    tree, out = tree_dir("qemu"), work_dir("qemu")
+    python = tools_dir() / "qemu-python/bin/python"
+    steps = [_configure_command(tree, python), _ninja_command(python, _BINARY)]
+    commands = source_commands(series, reference_of(variant, series))
+    return Plan(f"qemu-{variant}", None, [*commands, *(f"cd {out} && {paste(argv)}" for argv in steps)])
+
+
+def _job(doing: str, progress: Progress) -> AbstractContextManager[Job]:
+    fresh = not tree_dir("qemu").exists()
+    return job("qemu", doing, progress, need_bytes=_NEED_FRESH if fresh else _NEED_AGAIN)
+
+
+def _prepare(variant: Variant, series: Series, work: Job) -> tuple[Source, Path]:
+    require("sources", "qemu")
+    source = sources.obtain(series, work)
+    tree = trees.prepare(series, source, work)
+    if variant is Variant.FAST:
+        trees.apply_series(series, tree, work)
+    trees.checkout(tree, reference_of(variant, series), work)
+    return source, tree
+
+
+def _inputs(variant: Variant, series: Series, source: Source) -> Inputs:
+    return {
+        **source_inputs(variant, series, source),
+        "recipe": _RECIPE,
+        "configure": " ".join(_CONFIGURE),
+        "compiler": compiler_version(),
+    }
+
+
+def _cached(variant: Variant, series: Series) -> QemuArtifact | None:
+    source = sources.fetched(series)
+    if source is None:
+        return None
+    key = key_of(_inputs(variant, series, source))
+    folder = find("qemu", variant, key)
+    meta = read_meta(folder) if folder else None
+    if folder is None or meta is None:
+        return None
+    return QemuArtifact(
+        dir=folder,
+        binary=folder / _BINARY,
+        firmware=list(_FIRMWARE),
+        version=meta["version"],
+        sha256=meta["sha256"][_BINARY],
+        series_sha256=meta["inputs"]["series_sha256"],
+        key=key,
+    )
+
+
+def _cached_qtest(series: Series) -> QtestArtifact | None:
+    source = sources.fetched(series)
+    if source is None:
+        return None
+    key = key_of(_inputs(Variant.FAST, series, source))
+    folder = find("qtest", Variant.FAST, key)
+    return QtestArtifact(folder, folder / Path(QTEST).name, key) if folder else None
+
+
+def _configure_command(tree: Path, python: Path) -> list[str | Path]:
+    return [tree / "configure", f"--python={python}", *_CONFIGURE]
+
+
+def _ninja_command(python: Path, target: str) -> list[str | Path]:
+    return [python.with_name("ninja"), f"-j{jobs()}", target]
+
+
+def _environment(python: Path) -> dict[str, str | None]:
+    # Debian's folder of links that call ccache by the compilers' names: meson and configure need no telling.
+    return {**ccache_environment(), "PATH": f"{python.parent}:/usr/lib/ccache:{os.environ['PATH']}"}
+
+
+def configure_qemu(tree: Path, out: Path, work: Job) -> Path:
+    """Configure the tree in the folder ``out`` unless it is so configured; return the Python that builds it.
+
+    :raise BuildError: configure failed.
+    """
+    python = python_with_meson(work)
+    command = _configure_command(tree, python)
+    stamp = out / ".fastballoon-configured"
+    if stamp.exists() and stamp.read_text() == paste(command):
+        return python
+    work.progress.step("configure qemu")
+    for leftover in list(out.iterdir()):
+        shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+    work.run(command, cwd=out, env=_environment(python), hint=f"see {out / 'config.log'}")
+    stamp.write_text(paste(command))
+    return python
+
+
+def compile_qemu(tree: Path, out: Path, target: str, work: Job) -> str:
+    """Configure and compile one target of ninja's; return what ninja says.
+
+    :raise BuildError: the compiler refused.
+    """
+    python = configure_qemu(tree, out, work)
+    work.progress.step(f"compile {Path(target).name}", total=1)
+    return work.run(
+        _ninja_command(python, target),
+        cwd=out,
+        env=_environment(python),
+        on_line=partial(ninja_progress, work.progress),
+    )
+
+
+def _verify(binary: Path, work: Job) -> str:
+    """Return the version that the binary says it has.
+
+    :raise BuildError: it does not run, or lacks the balloon.
+    """
+    answer = work.run([binary, "--version"]).split()
+    work.run([binary, "-device", "virtio-balloon-pci,help"])
+    if len(answer) < 4 or answer[0] != "QEMU":
+        raise BuildError(f"{binary} does not say which version it is: {' '.join(answer)[:80]}")
+    return answer[3]

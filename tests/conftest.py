@@ -1,0 +1,176 @@
+"""What the tests share: the tool in a process of its own, and guests that are really booted.
+
+Every VM of the tests lives in a runtime folder of their own, so that a developer's VMs are left alone.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastballoon_cli.errors import FastballoonError
+from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.ops.session import hold
+from fastballoon_cli.progress import Silent
+
+
+def await_true(condition, *, seconds: float = 10.0, what: str = "") -> None:
+    """Wait for a condition; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what or condition}"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run of the tool ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return json.loads(self.out)
+
+
+class Tool:
+    """Runs ``fastballoon --json ...`` with a runtime folder of its own."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.runtime = runtime
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("FASTBALLOON_VM")},
+            "FASTBALLOON_RUNTIME": str(runtime),
+        }
+        if accel := os.environ.get("FASTBALLOON_VM_START_ACCEL"):
+            self.environment["FASTBALLOON_VM_START_ACCEL"] = accel
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "fastballoon_cli", "--json", *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], *, since: float, timeout: float = 200) -> Ran:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        assert "Traceback" not in err, err
+        return Ran(process.returncode, out, err, time.monotonic() - since)
+
+    def run(self, *arguments: str, timeout: float = 200) -> Ran:
+        since = time.monotonic()
+        return self.finish(self.start(*arguments), since=since, timeout=timeout)
+
+    def ok(self, *arguments: str, timeout: float = 200) -> dict[str, Any]:
+        """Run a command that must succeed and return its document."""
+        ran = self.run(*arguments, timeout=timeout)
+        assert ran.code == 0, f"exit {ran.code}\n{ran.out}\n{ran.err}"
+        return ran.document
+
+    def refused(self, code: int, *arguments: str) -> dict[str, Any]:
+        """Run a command that must fail with ``code`` within 10 s and return its error."""
+        ran = self.run(*arguments)
+        assert ran.code == code, f"exit {ran.code}, not {code}\n{ran.out}\n{ran.err}"
+        assert ran.seconds < 10
+        return ran.document["error"]
+
+    def in_guest(self, vm: str, command: str) -> str:
+        """Run a shell command in a guest and return its output."""
+        return subprocess.run(
+            [sys.executable, "-m", "fastballoon_cli", "--vm", vm, "vm", "ssh", "--", command],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+
+    def folders(self) -> list[str]:
+        return sorted(entry.name for entry in self.runtime.iterdir()) if self.runtime.exists() else []
+
+
+def qemus_below(runtime: Path) -> list[int]:
+    """Return the pids of the QEMU processes whose command line points into a runtime folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            pid = int(entry.name)
+            if str(runtime).encode() in words and b"virtio-balloon" in words and procfs.start_time(pid):
+                found.append(pid)
+    return found
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Iterator[Path]:
+    # Short: a unix socket's path has 108 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="fbt-"))
+    before = os.environ.get("FASTBALLOON_RUNTIME")
+    os.environ["FASTBALLOON_RUNTIME"] = str(folder)
+    yield folder
+    for pid in qemus_below(folder):
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder)
+    if before is None:
+        del os.environ["FASTBALLOON_RUNTIME"]
+    else:
+        os.environ["FASTBALLOON_RUNTIME"] = before
+
+
+@pytest.fixture(scope="session")
+def tool(runtime: Path) -> Tool:
+    return Tool(runtime)
+
+
+@pytest.fixture
+def boot(tool: Tool) -> Iterator[Any]:
+    """Boot guests for one test: ``boot("name", "--variant", "stock")``; they are stopped after it."""
+    started = []
+
+    def start(name: str, *options: str) -> dict[str, Any]:
+        started.append(name)
+        return tool.ok("vm", "start", "--name", name, *options)
+
+    yield start
+    for name in started:
+        try:
+            if vms.load(name):
+                tool.ok("vm", "stop", name)
+        except FastballoonError:
+            pass
+
+
+@pytest.fixture(scope="module")
+def fast(tool: Tool) -> Iterator[str]:
+    """A fast guest of 4 GiB for the tests of one module, each of which leaves its balloon empty."""
+    tool.ok("vm", "start", "--name", "fast")
+    yield "fast"
+    tool.ok("vm", "stop", "fast")
+
+
+def kernel_warnings(tool: Tool, vm: str) -> list[str]:
+    """Return what the guest's kernel has warned of since it booted."""
+    with hold(vm, Silent(), need_agent=True) as session:
+        return session.agent.call("kernel_warnings")

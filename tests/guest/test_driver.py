@@ -1,0 +1,116 @@
+"""The guest's driver goes on doing what a balloon driver must, with page bitmaps."""
+
+import random
+import time
+
+import pytest
+
+from fastballoon_cli.ops import balloon, vm
+from fastballoon_cli.ops.session import hold
+from fastballoon_cli.progress import Silent
+from tests.conftest import await_true, kernel_warnings
+
+pytestmark = pytest.mark.guest
+
+GIB = 1 << 30
+#: Length of the loop of random targets.
+SOAK_SECONDS = 300
+SOAK_TARGETS = 200
+
+
+def test_kunit_cases_pass(tool, boot):
+    boot("kunit", "--memory", "1G", "--append", "kunit.enable=1 kunit.filter_glob=virtio_balloon*")
+    results = tool.in_guest("kunit", "cat /sys/kernel/debug/kunit/virtio_balloon*/results")
+    lines = [line for line in results.splitlines() if line.strip().startswith(("ok ", "not ok "))]
+    assert len(lines) >= 8, results
+    assert not [line for line in lines if line.strip().startswith("not ok")], results
+
+
+def test_compaction_moves_pages_of_the_balloon(tool, fast):
+    # A target of single pages beside one of large blocks, so that there is something to move.
+    with hold(fast, Silent(), need_agent=True) as session:
+        balloon.inflate(session, 2 * GIB + 4096 * 511, progress=Silent())
+        balloon.deflate(session, 2 * GIB + 4096 * 10, progress=Silent())
+        before = session.agent.call("balloon")
+        for _ in range(5):
+            session.agent.call("compact", timeout=60)
+        after = session.agent.call("balloon")
+        assert after["num_pages"] == before["num_pages"]
+        assert balloon.deflate(session, progress=Silent()).balloon_bytes.after == 0
+        assert vm.touch(session.agent, Silent(), verify=True)["mismatches"] == 0
+    assert kernel_warnings(tool, fast) == []
+
+
+def test_unbinding_the_driver_gives_everything_back_and_binding_it_fills_the_balloon_again(tool, fast):
+    tool.ok("--vm", fast, "inflate", "--target", "3G")
+    driver = "/sys/bus/virtio/drivers/virtio_balloon"
+    device = tool.in_guest(fast, f"basename {driver}/virtio*").strip()
+    small = int(tool.in_guest(fast, "grep MemTotal /proc/meminfo").split()[1])
+    tool.in_guest(fast, f"echo {device} > {driver}/unbind")
+    whole = int(tool.in_guest(fast, "grep MemTotal /proc/meminfo").split()[1])
+    assert whole - small == 3 * GIB // 1024
+    error = tool.refused(3, "--vm", fast, "deflate")
+    assert "no driver in the guest" in error["message"]
+    tool.in_guest(fast, f"echo {device} > {driver}/bind")
+    await_true(lambda: tool.ok("vm", "status", fast)["balloon_bytes"] == 3 * GIB, what="the balloon to be filled again")
+    assert tool.ok("--vm", fast, "deflate")["balloon_bytes"]["after"] == 0
+    assert kernel_warnings(tool, fast) == []
+
+
+def test_the_balloon_survives_suspend(tool, fast):
+    tool.ok("--vm", fast, "inflate", "--target", "2G")
+    # pm_test goes through freeze and restore of every device and comes back by itself.
+    tool.in_guest(
+        fast, "echo devices > /sys/power/pm_test && echo freeze > /sys/power/state && echo none > /sys/power/pm_test"
+    )
+    await_true(lambda: tool.ok("vm", "status", fast)["balloon_bytes"] == 2 * GIB, what="the balloon to be filled again")
+    deflated = tool.ok("--vm", fast, "deflate")
+    assert deflated["method"] == "page-bitmap"
+    assert deflated["balloon_bytes"]["after"] == 0
+    assert kernel_warnings(tool, fast) == []
+
+
+def test_a_guest_out_of_memory_takes_its_balloon_back(tool, boot):
+    boot("oom", "--memory", "1G", "--balloon-options", "deflate-on-oom=on")
+    tool.ok("--vm", "oom", "inflate", "--target", "640M")
+    # More than is left beside the balloon; the agent's worker would be killed if the balloon did not yield.
+    tool.in_guest("oom", "python3 -c 'b = bytearray(500 << 20); print(len(b))'")
+    assert tool.ok("vm", "status", "oom")["balloon_bytes"] < 640 << 20
+    assert not [line for line in kernel_warnings(tool, "oom") if "WARNING" in line or "BUG" in line]
+
+
+@pytest.mark.timeout(SOAK_SECONDS + 120)
+def test_random_targets_for_five_minutes(tool, boot):
+    boot("soak")
+    chance = random.Random(20160301)
+    end = time.monotonic() + SOAK_SECONDS
+    moves = 0
+    with hold("soak", Silent(), need_agent=True) as session:
+        vm.touch(session.agent, Silent())
+        total = session.agent.call("memory")["MemTotal"]
+        now = 0
+        while moves < SOAK_TARGETS or time.monotonic() < end:
+            # Any page, with a liking for whole MiB and for small steps.
+            target = chance.choice([
+                chance.randrange(0, 3 * GIB, 4096),
+                chance.randrange(0, 3 * GIB, 1 << 20),
+                max(0, min(3 * GIB, now + chance.randrange(-(64 << 20), 64 << 20, 4096))),
+            ])  # fmt: skip
+            move = balloon.inflate if target > now else balloon.deflate
+            if target != now:
+                result = move(session, target, progress=Silent())
+                assert result.balloon_bytes.after == target
+                assert session.agent.call("balloon")["num_pages"] * 4096 == target
+                now = target
+                moves += 1
+            if moves % 50 == 0:
+                # Stirs the guest's memory: pages in use move, free blocks break up.
+                vm.touch(session.agent, Silent(), size=256 << 20, verify=True)
+        if now:
+            assert balloon.deflate(session, progress=Silent()).balloon_bytes.after == 0
+        assert session.agent.call("memory")["MemTotal"] == total
+        written = vm.touch(session.agent, Silent(), verify=True)
+    assert moves >= SOAK_TARGETS
+    assert written["mismatches"] == 0
+    assert written["bytes"] > 3.5 * GIB
+    assert kernel_warnings(tool, "soak") == []

@@ -1,0 +1,114 @@
+"""The QMP wrapper against a real QEMU that runs no guest."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from fastballoon_cli import build
+from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
+from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp, connect_when_ready
+from fastballoon_cli.process import Guarded
+from fastballoon_cli.progress import Silent
+
+pytestmark = pytest.mark.qemu
+
+
+@pytest.fixture
+def qemu(tmp_path):
+    """Start a stopped QEMU: ``qemu("fast", "-device", ...)`` returns its monitor's socket and its process."""
+    started = []
+
+    def start(variant, *options):
+        artifact = build.qemu(build.Variant(variant), Silent())
+        socket = tmp_path / f"qmp{len(started)}.sock"
+        firmware = [word for folder in artifact.firmware for word in ("-L", folder)]
+        process = Guarded(
+            [artifact.binary, "-S", "-machine", "pc", "-accel", "tcg", "-m", "512M", "-nodefaults", "-no-user-config",
+             "-display", "none", *firmware, "-qmp", f"unix:{socket},server=on,wait=off", *options],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        started.append(process)
+        connect_when_ready(socket, deadline=time.monotonic() + 10, alive=lambda: None).close()
+        return socket, process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def test_a_command_that_is_not_there_and_one_that_is_refused(qemu):
+    socket, _ = qemu("fast")
+    with Qmp(socket) as qmp:
+        with pytest.raises(CommandNotFoundError):
+            qmp.execute("no-such-command")
+        with pytest.raises(QmpError, match="refused 'balloon'"):
+            qmp.execute("balloon", {"value": 1 << 30})
+        assert qmp.execute("query-status")["status"] == "prelaunch"
+
+
+def test_a_second_client_is_not_left_hanging(qemu):
+    socket, _ = qemu("fast")
+    with Qmp(socket):
+        since = time.monotonic()
+        with pytest.raises(QmpError, match="did not answer within"):
+            Qmp(socket, timeout=0.5)
+        assert time.monotonic() - since < 5
+
+
+def test_a_killed_qemu_is_noticed_by_the_next_command(qemu):
+    socket, process = qemu("fast")
+    with Qmp(socket) as qmp:
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(VmLostError):
+            for _ in range(100):
+                qmp.execute("query-status")
+    with pytest.raises(VmLostError, match="no QEMU listens"):
+        Qmp(socket)
+
+
+def test_a_qemu_killed_during_a_command_is_noticed_at_once(qemu):
+    socket, process = qemu("fast")
+    with Qmp(socket) as qmp:
+        os.kill(process.pid, signal.SIGSTOP)
+        since = time.monotonic()
+        with pytest.raises(QmpError, match="did not answer 'query-status'"):
+            qmp.execute("query-status", timeout=0.5)
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(VmLostError):
+            qmp.execute("query-status", timeout=30)
+        assert time.monotonic() - since < 10
+
+
+def test_counters_and_options_of_either_variant(qemu):
+    socket, _ = qemu("fast", "-device", "virtio-balloon-pci,id=b,x-page-bitmap=on")
+    with Qmp(socket) as qmp:
+        device = BalloonDevice(qmp)
+        assert device.options()["x-page-bitmap"] is True
+        counters = device.counters()
+        assert counters is not None
+        assert counters.page_bitmap is False  # no guest has agreed yet
+        assert counters.inflate.messages == 0
+        assert device.ram_bytes == 512 << 20
+        assert device.size() == 0
+        assert device.has_driver() is False
+    socket, _ = qemu("stock", "-device", "virtio-balloon-pci")
+    with Qmp(socket) as qmp:
+        device = BalloonDevice(qmp)
+        assert device.counters() is None
+        assert "x-page-bitmap" not in device.options()
+
+
+def test_the_feature_is_off_unless_asked_for(qemu):
+    socket, _ = qemu("fast", "-device", "virtio-balloon-pci")
+    with Qmp(socket) as qmp:
+        assert BalloonDevice(qmp).options()["x-page-bitmap"] is False
+
+
+def test_a_vm_without_a_balloon(qemu):
+    socket, _ = qemu("stock")
+    with Qmp(socket) as qmp, pytest.raises(PreconditionError, match="no balloon device"):
+        BalloonDevice(qmp)

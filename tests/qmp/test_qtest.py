@@ -1,0 +1,31 @@
+"""QEMU's own cases for the balloon: good messages and hostile ones, on the device without a guest."""
+
+import os
+import subprocess
+
+import pytest
+
+from fastballoon_cli import build
+from fastballoon_cli.progress import Silent
+
+pytestmark = pytest.mark.qemu
+
+#: Hostile messages that must be among the cases.
+_HOSTILE = 20
+
+
+def test_qtest_cases_pass():
+    qtest = build.qtest(Silent())
+    qemu = build.qemu(build.Variant.FAST, Silent())
+    ran = subprocess.run(
+        [qtest.binary, "--tap", "-k"],
+        env=os.environ | {"QTEST_QEMU_BINARY": str(qemu.binary)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    results = [line for line in ran.stdout.splitlines() if line.startswith(("ok ", "not ok "))]
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert not [line for line in results if line.startswith("not ok")], ran.stdout
+    assert len([line for line in results if "hostile" in line]) >= _HOSTILE, ran.stdout

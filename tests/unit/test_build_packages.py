@@ -1,0 +1,46 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from fastballoon_cli.build import packages
+from fastballoon_cli.build.packages import PACKAGES, Package, install_line, missing, require
+from fastballoon_cli.errors import PreconditionError
+
+
+def test_list_is_sound() -> None:
+    names = [p.name for p in PACKAGES]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", name) for name in names)
+    assert all(p.purposes and p.probe and not p.probe.startswith("/") for p in PACKAGES)
+
+
+def test_probe_of_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    package = Package("x", ("kernel",), "no-such-program")
+    assert not package.present
+    (tmp_path / "no-such-program").touch(mode=0o755)
+    assert package.present
+
+
+def test_probe_of_a_file() -> None:
+    assert Package("x", ("kernel",), "etc/pass*d").present
+    assert not Package("x", ("kernel",), "etc/no-such-*").present
+
+
+def test_missing_packages_come_with_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = Package("absent", ("kernel",), "no-such-program")
+    other = Package("other", ("image",), "no-such-program")
+    monkeypatch.setattr(packages, "PACKAGES", (absent, other))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert missing() == [absent, other]
+    assert missing(["kernel"]) == [absent]
+    with pytest.raises(PreconditionError, match="missing packages: absent") as error:
+        require("kernel")
+    assert error.value.hint == "run: apt-get install --no-install-recommends -y absent"
+    assert error.value.exit_code == 3
+
+
+def test_sudo_only_where_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert install_line([Package("a", ("image",), "x")]).startswith("sudo apt-get install")
