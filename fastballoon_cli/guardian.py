@@ -11,6 +11,7 @@ The command's pid, or ``!`` and the reason why it could not be started, is writt
 command's, 128 + N if signal N ended it. Uses the standard library only and imports little: every VM start waits for it.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -40,22 +41,53 @@ def _kill_descendants() -> None:
             os.wait()
 
 
+def _wake_on_child_end() -> int:
+    """Return a descriptor that becomes readable when a child ends."""
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    return readable
+
+
+def _ended(pid: int) -> bool:
+    """Say whether this child has ended (it is left to be waited for); reap all others that have.
+
+    Others are orphans of the command, which become children of a subreaper. A command may wait until its helper is gone
+    (fakeroot does), and that it is only when it was reaped.
+    """
+    while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if found.si_pid == pid:
+            return True
+        os.waitpid(found.si_pid, 0)
+    return False
+
+
+def _tell(status_fd: int, word: str) -> None:
+    # A tool that was killed by now reads nothing; that must not end the guardian before it has looked at the lifeline.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(status_fd, word.encode())
+    os.close(status_fd)
+
+
 def main(argv: list[str]) -> int:
     """Guard one command; see the module's text."""
     status_fd, cleanup, command = int(argv[0]), argv[1], argv[3:]
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    wake = _wake_on_child_end()
     try:
         # Own session: Ctrl-C on the terminal reaches the tool, which then decides.
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     except OSError as e:
-        os.write(status_fd, f"!{e.strerror}".encode())
+        _tell(status_fd, f"!{e.strerror}")
         return 127
-    os.write(status_fd, str(child.pid).encode())
-    os.close(status_fd)
+    _tell(status_fd, str(child.pid))
 
-    child_fd = os.pidfd_open(child.pid)
-    ready, _, _ = select.select([_LIFELINE, child_fd], [], [])
-    if child_fd not in ready:
+    while not _ended(child.pid):
+        ready, _, _ = select.select([_LIFELINE, wake], [], [])
+        if _LIFELINE not in ready:
+            os.read(wake, 64)
+            continue
         if os.read(_LIFELINE, 1):
             os._exit(0)  # no destructor of Popen, no wait: the command is on its own now
         _kill_descendants()

@@ -69,11 +69,12 @@ def compact(_: _Progress) -> None:
 def _fill(size: int, verify: bool, say: Callable[[str], None]) -> None:
     chunks = size // _CHUNK
     # Each chunk is the same noise, shifted: cheap to make, and still no page like another.
-    noise = memoryview(os.urandom(_CHUNK + chunks * _STRIDE))
+    noise = os.urandom(_CHUNK + chunks * _STRIDE)
+    view = memoryview(noise)  # a slice of it is no copy
     memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     for chunk in range(chunks):
         start = chunk * _STRIDE
-        memory[chunk * _CHUNK : (chunk + 1) * _CHUNK] = noise[start : start + _CHUNK]
+        memory[chunk * _CHUNK : (chunk + 1) * _CHUNK] = view[start : start + _CHUNK]
         if chunk % 64 == 63:
             say(f"filled {(chunk + 1) * _CHUNK}")
     mismatches = 0

@@ -38,18 +38,12 @@ _FILES: dict[str, tuple[str, int]] = {
     "sshd_config": ("etc/ssh/sshd_config", 0o644),
     "fstab": ("etc/fstab", 0o644),
     "network": ("etc/fastballoon/network", 0o644),
+    "hostname": ("etc/hostname", 0o644),
 }
 #: Nobody reads these in a guest.
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
-_REMOVED = (
-    "var/cache/*",
-    "var/lib/apt/lists/*",
-    "var/log/*",
-    "etc/ssh/ssh_host_*",
-    "etc/ssh/moduli",
-    "boot/*",
-    "tmp/*",
-)
+#: Not unpacked; the kernel makes the device files.
+_LEFT_OUT = ("dev/*", "var/cache/*", "var/lib/apt/lists/*", "var/log/*", "etc/ssh/ssh_host_*", "etc/ssh/moduli")
 _NEEDED = ("usr/sbin/init", "usr/sbin/sshd", "usr/bin/python3", "usr/sbin/ip", "usr/sbin/switch_root", "usr/bin/setsid")
 
 
@@ -105,7 +99,7 @@ def _inputs() -> Inputs:
         "suite": _SUITE,
         "packages": " ".join(_PACKAGES),
         "files": digest.hexdigest(),
-        "placement": repr([_FILES, _EXCLUDED, _REMOVED]),
+        "placement": repr([_FILES, _EXCLUDED, _LEFT_OUT]),
     }
 
 
@@ -138,10 +132,10 @@ def _build(work: Job) -> None:
         scratch_for_root = {"TMPDIR": str(scratch)} if os.geteuid() == 0 else {}
         work.run(_mmdebstrap_command(scratch, mirror, options), env=scratch_for_root)
         work.progress.step("pack the guest's root file system")
-        (scratch / "root").mkdir()
+        # Ours first, and nothing is removed later: fakeroot knows files by inode numbers, which are given out again.
+        _furnish(scratch / "root")
         work.run(_unpack_command(scratch))
-        versions = _furnish(scratch / "root")
-        with publish("image", _SUITE, _inputs(), {"packages": versions}) as folder:
+        with publish("image", _SUITE, _inputs(), {"packages": _verify(scratch / "root")}) as folder:
             work.run(_pack_command(scratch))
             packed = scratch / _IMAGE
             packed.chmod(0o444)
@@ -174,8 +168,8 @@ def _as_root(scratch: Path) -> list[str | Path]:
 
 
 def _unpack_command(scratch: Path) -> list[str | Path]:
-    # The kernel makes the device files.
-    return [*_as_root(scratch), "tar", "--exclude=./dev/*", "-C", scratch / "root", "-xpf", scratch / "root.tar"]
+    excluded = [f"--exclude=./{pattern}" for pattern in (*_LEFT_OUT, *(place for place, _ in _FILES.values()))]
+    return [*_as_root(scratch), "tar", *excluded, "-C", scratch / "root", "-xpf", scratch / "root.tar"]
 
 
 def _pack_command(scratch: Path) -> list[str | Path]:
@@ -183,23 +177,22 @@ def _pack_command(scratch: Path) -> list[str | Path]:
     return [*_as_root(scratch), "mkfs.erofs", "-d0", "-x-1", "-U", _UUID, scratch / _IMAGE, scratch / "root"]
 
 
-def _furnish(root: Path) -> dict[str, str]:
-    """Put our files in and take away what no guest needs; return package -> version."""
-    for pattern in _REMOVED:
-        for path in root.glob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+def _furnish(root: Path) -> None:
+    """Put our files in."""
     for name, (place, mode) in _FILES.items():
         path = root / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
         path.write_bytes(_guest_file(name))
         path.chmod(mode)
-    (root / "etc/hostname").write_text("fastballoon\n")
-    (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
-    if absent := [name for name in _NEEDED if not (root / name).exists() and not (root / name).is_symlink()]:
+    (root / "root/.ssh").mkdir(mode=0o700, parents=True)
+
+
+def _verify(root: Path) -> dict[str, str]:
+    """Return package -> version.
+
+    :raise BuildError: something that a guest needs is not there.
+    """
+    if absent := [name for name in _NEEDED if not (root / name).is_file()]:
         raise BuildError(f"the guest's root file system lacks {', '.join(absent)}")
     status = (root / "var/lib/dpkg/status").read_text()
     return {s["Package"]: s["Version"] for s in apt.stanzas(status) if "Version" in s}

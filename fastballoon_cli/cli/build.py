@@ -21,7 +21,7 @@ _PRODUCTS = ("kernel", "qemu", "image")
 
 @click.command()
 @click.argument("product", type=click.Choice(_PRODUCTS), required=False)
-@click.option("--variant", type=click.Choice([*Variant]), default="fast", show_default=True,
+@click.option("--variant", type=click.Choice([v.value for v in Variant]), default="fast", show_default=True,
               help="With our patch series, or the unmodified source.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be run, and run nothing.")
 @pass_context

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fastballoon_cli import guardian
 from fastballoon_cli.errors import BuildError, PreconditionError
 from fastballoon_cli.host.procfs import start_time
 from fastballoon_cli.process import Guarded, run
@@ -60,6 +61,23 @@ time.sleep(1000)
     tool.wait(10)
     await_true(lambda: not any(start_time(pid) for pid in pids))
     await_true(lambda: not folder.exists())
+
+
+def test_a_tool_that_dies_before_the_command_has_started_leaves_nothing(tmp_path):
+    status_read, status_write = os.pipe()
+    os.close(status_read)  # nobody will ever read the pid
+    marker = tmp_path / "pid"
+    guardian_process = subprocess.Popen(
+        [sys.executable, guardian.__file__, str(status_write), "-", "--",
+         "bash", "-c", f"echo $$ > {marker}; sleep 1000"],
+        stdin=subprocess.PIPE,
+        pass_fds=[status_write],
+    )  # fmt: skip
+    os.close(status_write)
+    await_true(lambda: marker.exists() and marker.read_text())
+    guardian_process.stdin.close()
+    assert guardian_process.wait(10) == 128 + signal.SIGKILL
+    assert not start_time(int(marker.read_text()))
 
 
 def test_a_released_command_lives_on():
