@@ -22,6 +22,7 @@ __all__ = [
     "keyring",
     "machine_mirror",
     "machine_options",
+    "reason",
     "stanzas",
     "update",
 ]
@@ -129,6 +130,12 @@ def update(job: Job, options: Iterable[str]) -> None:
     :raise BuildError: the mirror cannot be reached or does not have the suite.
     """
     job.run(["apt-get", *options, "-q", "update"])
+
+
+def reason(output: str) -> str | None:
+    """Return why an apt program failed, from what it printed; None if it does not say."""
+    errors = [line.removeprefix("E: ").strip() for line in output.splitlines() if line.startswith("E: ")]
+    return next((e for e in errors if e.startswith("Failed to fetch")), errors[0] if errors else None)
 
 
 def stanzas(text: str) -> list[dict[str, str]]:

@@ -95,10 +95,12 @@ def _style(series: Series, patch: Path, tree: Path, work: Job) -> list[str]:
     found = [f"{patch.name}: trailer '{line}'" for line in trailers(text.partition("\n---\n")[0])]
     # checkpatch looks at the tree, so that must be the one that the patch is for; the whole series will do.
     trees.checkout(tree, trees.series_branch(series), work)
+    said: list[str] = []
     try:
-        work.run(["perl", tree / "scripts/checkpatch.pl", *_CHECKPATCH[series.product], patch], cwd=tree)
-    except BuildError as e:
-        found.append(f"{patch.name}: {e.details}")
+        checkpatch: list[str | Path] = ["perl", tree / "scripts/checkpatch.pl", *_CHECKPATCH[series.product], patch]
+        work.run(checkpatch, cwd=tree, on_line=said.append)
+    except BuildError:
+        found.append("\n".join([f"{patch.name}:", *said]))
     return found
 
 

@@ -27,6 +27,8 @@ _SUITE = "trixie"
 _PACKAGES = ("openssh-server", "python3", "iproute2")
 _NEED = 1 * GIB
 _IMAGE = "root.erofs"
+#: Without a network the user should hear of it soon.
+_APT_OPTIONS = ('Acquire::Retries "1";', 'Acquire::http::Timeout "8";', 'Acquire::https::Timeout "8";')
 #: Fixed, so that images differ only where their content does.
 _UUID = "fa57ba11-0000-4000-8000-000000000001"
 
@@ -130,7 +132,15 @@ def _build(work: Job) -> None:
             )
         # For a user who is not root, mmdebstrap works as yet another one, who may not enter this one's folders.
         scratch_for_root = {"TMPDIR": str(scratch)} if os.geteuid() == 0 else {}
-        work.run(_mmdebstrap_command(scratch, mirror, options), env=scratch_for_root)
+        said: list[str] = []
+        try:
+            work.run(_mmdebstrap_command(scratch, mirror, options), env=scratch_for_root, on_line=said.append)
+        except BuildError as e:
+            raise BuildError(
+                f"cannot install Debian {_SUITE} for the guest: {apt.reason(chr(10).join(said)) or e.message}",
+                hint="check the network, the proxy settings, and that 'apt-get update' works",
+                details=e.details,
+            ) from e
         work.progress.step("pack the guest's root file system")
         # Ours first, and nothing is removed later: fakeroot knows files by inode numbers, which are given out again.
         _furnish(scratch / "root")
@@ -146,10 +156,10 @@ def _build(work: Job) -> None:
 
 def _mmdebstrap_command(scratch: Path, mirror: str, options: list[str]) -> list[str | Path]:
     return [
-        *("mmdebstrap", "--quiet", "--variant=essential", "--format=tar"),
+        *("mmdebstrap", "--verbose", "--variant=essential", "--format=tar"),
         *(f"--include={package}" for package in _PACKAGES),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
-        *(f"--aptopt={option}" for option in options),
+        *(f"--aptopt={option}" for option in (*_APT_OPTIONS, *options)),
         *(_SUITE, scratch / "root.tar", f"deb [signed-by={apt.keyring()}] {mirror} {_SUITE} main"),
     ]
 

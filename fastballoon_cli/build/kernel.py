@@ -157,7 +157,7 @@ def configure_kernel(variant: Variant, series: Series, tree: Path, out: Path, wo
 
     :raise BuildError: the tree cannot be configured as the fragment asks.
     """
-    work.progress.step(f"configure kernel-{variant}")
+    work.progress.step("configure the kernel")
     for argv in _configure_commands(series, tree, out):
         work.run(argv, cwd=tree, env=_ENVIRONMENT)
     config = (out / ".config").read_text()

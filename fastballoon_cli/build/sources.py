@@ -94,8 +94,7 @@ def obtain(series: Series, job: Job) -> Source:
 
 def _short(error: BuildError) -> str:
     """Return apt's own reason where there is one, else the message."""
-    reasons = [line for line in (error.details or "").splitlines() if line.startswith(("E:", "Err:"))]
-    return reasons[0] if reasons else error.message
+    return apt.reason(error.details or "") or error.message
 
 
 def _from_debian(series: Series, into: Path, job: Job) -> Source:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastballoon_cli.errors import PreconditionError, TargetNotReachedError, UsageError
+from fastballoon_cli.errors import GuestError, PreconditionError, TargetNotReachedError, UsageError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.host.balloon import BalloonDevice, DeviceCounters, QueueCounters
 from fastballoon_cli.ops.provenance import provenance
@@ -162,7 +162,10 @@ def _drive(
 
 
 def _short(session: Session, size: int, target: int, seconds: float) -> TargetNotReachedError:
-    free = _guest_free(session)
+    try:
+        free = _guest_free(session)
+    except GuestError:
+        free = None  # squeezed so hard that it does not even say that
     left = f"; the guest has {format_size(free)} free" if free is not None else ""
     return TargetNotReachedError(
         f"the balloon stopped at {format_size(size)} of {format_size(target)} after {seconds:.1f} s{left}",

@@ -1,4 +1,4 @@
-from fastballoon_cli.build.apt import choose_mirror, stanzas
+from fastballoon_cli.build.apt import choose_mirror, reason, stanzas
 
 _BOOKWORM = """\
 http://mirror.example/debian/|Debian|Debian|main|bookworm-updates
@@ -44,6 +44,13 @@ def test_unknown_origin_on_another_distribution() -> None:
 def test_noise_is_ignored() -> None:
     assert choose_mirror("W: something odd\n\n" + _BOOKWORM, distribution="debian", codename="bookworm") is not None
     assert choose_mirror("", distribution="debian", codename="bookworm") is None
+
+
+def test_reason() -> None:
+    output = "Err:1 http://m trixie InRelease\n  Temporary failure\nE: Failed to fetch http://m/InRelease  no\n"
+    assert reason(output + "E: Some index files failed") == "Failed to fetch http://m/InRelease  no"
+    assert reason("E: Unable to locate package x") == "Unable to locate package x"
+    assert reason("Get:1 http://m") is None
 
 
 def test_stanzas() -> None:
