@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastballoon_cli.errors import GuestError, PreconditionError, TargetNotReachedError, UsageError
+from fastballoon_cli.errors import PreconditionError, TargetNotReachedError, UsageError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.host.balloon import BalloonDevice, DeviceCounters, QueueCounters
 from fastballoon_cli.ops.provenance import provenance
@@ -109,7 +109,7 @@ def _move(
     agreed = "page-bitmap" if before.host and before.host.page_bitmap else "pfn"
     if method not in ("auto", agreed):
         raise PreconditionError(_why_not(method, session, before), hint="use --method auto to take what there is")
-    hello = session.agent.call("hello") if session.agent else None
+    hello = session.ask("hello")
     options = device.options()
     title = "Inflating" if operation == "inflate" else "Deflating"
     progress.step(f"{title} the balloon of '{session.record.spec.name}'", float(abs(target - before.balloon)))
@@ -162,10 +162,7 @@ def _drive(
 
 
 def _short(session: Session, size: int, target: int, seconds: float) -> TargetNotReachedError:
-    try:
-        free = _guest_free(session)
-    except GuestError:
-        free = None  # squeezed so hard that it does not even say that
+    free = _guest_free(session)
     left = f"; the guest has {format_size(free)} free" if free is not None else ""
     return TargetNotReachedError(
         f"the balloon stopped at {format_size(size)} of {format_size(target)} after {seconds:.1f} s{left}",
@@ -190,13 +187,14 @@ def _read(session: Session, device: BalloonDevice) -> _Reading:
         balloon=device.size(),
         rss=procfs.rss_bytes(session.record.pid),
         host=device.counters(),
-        guest=session.agent.call("balloon") if session.agent else None,
+        guest=session.ask("balloon"),
         guest_free=_guest_free(session),
     )
 
 
 def _guest_free(session: Session) -> int | None:
-    return int(session.agent.call("memory")["MemFree"]) if session.agent else None
+    memory = session.ask("memory")
+    return int(memory["MemFree"]) if memory else None
 
 
 def _timeline(operation: str, watched: float, before: _Reading, after: _Reading) -> Timeline:

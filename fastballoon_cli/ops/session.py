@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastballoon_cli.errors import GuestError, PreconditionError
 from fastballoon_cli.guest import ssh
@@ -17,13 +18,29 @@ __all__ = ["Session", "connect_agent", "hold", "running"]
 _AGENT_PATIENCE = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Session:
-    """What an operation works with; ``agent`` is None when the guest did not answer."""
+    """What an operation works with; ``agent`` is None when the guest does not answer."""
 
     record: Record
     qmp: Qmp
     agent: AgentClient | None
+    progress: Progress
+
+    def ask(self, verb: str) -> Any:
+        """Return the agent's answer, or None: what the guest says of itself is welcome, but no reason to fail.
+
+        A guest that its balloon has left without memory may answer nothing, and must still be given some back.
+        """
+        if self.agent is None:
+            return None
+        try:
+            return self.agent.call(verb, timeout=_AGENT_PATIENCE)
+        except GuestError as e:
+            self.progress.warn(f"going on without the guest's side of the figures: {e.message}")
+            self.agent.close()
+            self.agent = None
+            return None
 
 
 def running(name: str) -> Record:
@@ -80,8 +97,9 @@ def hold(name: str, progress: Progress, *, need_agent: bool = False) -> Iterator
                     raise
                 agent = None
                 progress.warn(f"going on without the guest's side of the figures: {e.message}")
+            session = Session(record, qmp, agent, progress)
             try:
-                yield Session(record, qmp, agent)
+                yield session
             finally:
-                if agent:
-                    agent.close()
+                if session.agent:
+                    session.agent.close()
