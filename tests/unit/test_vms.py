@@ -21,8 +21,9 @@ def test_refuses_names_that_are_no_names(name):
         vms.vm_dir(name)
 
 
-def test_a_second_holder_is_told_who_holds_the_vm():
-    who = rf"VM 'a' is in use by 'fastballoon .*' \(pid {os.getpid()}\)"
+def test_a_second_holder_is_told_who_holds_the_vm(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fastballoon", "inflate", "--vm", "a"])
+    who = rf"VM 'a' is in use by 'fastballoon inflate --vm a' \(pid {os.getpid()}\)"
     with vms.lock("a", create=True):
         with pytest.raises(PreconditionError, match=who), vms.lock("a"):
             pass
