@@ -23,6 +23,9 @@ from fastballoon_cli.host import procfs, vms
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
 
+# A shell that is no terminal's starts its background jobs with Ctrl-C ignored, and whom they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def await_true(condition, *, seconds: float = 10.0, what: str = "") -> None:
     """Wait for a condition; fail after ``seconds``."""
