@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastballoon_cli import build
-from fastballoon_cli.errors import FastballoonError, PreconditionError, QmpError, UsageError, VmLostError
+from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError, UsageError, VmLostError
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import accel, procfs, vms
 from fastballoon_cli.host.balloon import BalloonDevice
@@ -29,7 +29,10 @@ _MIN_MEMORY = 256 * MIB
 #: Kept free on the host beside the guest's memory, for QEMU itself and everybody else.
 _HOST_RESERVE = 512 * MIB
 _QUIT_SECONDS = 5.0
-_PORT_TRIES = 5
+_TRIES = 5
+#: Under TCG a vCPU now and then misses its first timer interrupt, and the kernel then waits for it for good. A boot
+#: takes seconds; after so long without an answer another one is likely to be the quicker way.
+_BOOT_PATIENCE = 45.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +117,33 @@ def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Re
 
     Whatever ends this early, a killed tool too, leaves neither a process nor a file.
 
-    :param timeout: seconds for the boot.
+    :param timeout: seconds for the boot; a guest that stalls meanwhile is booted once more.
     :raise PreconditionError: a VM of that name runs, or the host has too little memory; and see :func:`plan`.
     :raise VmLostError: QEMU ended while the guest booted.
     :raise GuestError: the guest did not come up in time.
     """
     vms.vm_dir(request.name)  # a bad name is said before anything is built
+    left = timeout
+    for tries_left in reversed(range(_TRIES)):
+        begun = time.monotonic()
+        try:
+            return _attempt(request, progress, min(left, _BOOT_PATIENCE) if tries_left else left)
+        except (GuestError, VmLostError) as e:
+            left -= time.monotonic() - begun
+            if not tries_left or left <= 0 or not _may_pass(e):
+                raise
+            progress.warn(f"{e.message}; starting '{request.name}' once more")
+    raise AssertionError("unreachable")
+
+
+def _may_pass(error: FastballoonError) -> bool:
+    """Return whether another attempt may well succeed."""
+    # Between the choice of the port and QEMU's use of it somebody else may have taken it.
+    return isinstance(error, GuestError) or "host forwarding rule" in (error.details or "")
+
+
+def _attempt(request: Request, progress: Progress, timeout: float) -> Record:
+    # Each attempt has a folder and a lock of its own: what guards QEMU removes the folder with it.
     with vms.lock(request.name, create=True):
         old = vms.load(request.name)
         if old and old.alive:
@@ -129,15 +153,7 @@ def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Re
             )
         try:
             _clear(vms.vm_dir(request.name))
-            for tries_left in reversed(range(_PORT_TRIES)):
-                planned = plan(request, progress)
-                try:
-                    return _boot(planned, request, progress, timeout)
-                except VmLostError as e:
-                    # Between the choice of the port and QEMU's use of it somebody else may have taken it.
-                    if not tries_left or "host forwarding rule" not in (e.details or ""):
-                        raise
-            raise AssertionError("unreachable")
+            return _boot(plan(request, progress), request, progress, timeout)
         except BaseException:
             vms.forget(request.name)
             raise
