@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from guest_agent import facts, memory
+from guest_agent import facts, memory, spin, states
 
 Verb = Callable[..., Any]
 
@@ -22,6 +22,9 @@ VERBS: dict[str, Verb] = {
     "kernel_warnings": facts.kernel_warnings,
     "compact": memory.compact,
     "touch": memory.touch,
+    "fragment": states.fragment,
+    "cache": states.cache,
+    "spin": spin.spin,
 }
 
 

@@ -3,8 +3,11 @@
 import mmap
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+from guest_agent import worker
 
 _Progress = Callable[[int], None]
 
@@ -13,52 +16,31 @@ _CHUNK = 1 << 20
 _STRIDE = 4096 + 8
 #: Left alone by default: the kernel needs some free memory to hand any out.
 _RESERVE = 96 << 20
-_OOM_SCORE_ADJ_MAX = "1000"
 
 
 def touch(progress: _Progress, *, size: int | None = None, verify: bool = False) -> dict[str, int]:
     """Fill free memory with data that is not zero, then free it again.
 
-    A process of its own does it, so that its end gives every page back to the kernel.
-
     :param size: bytes; by default all that is available but a reserve.
     :param verify: read everything back before it is freed. No two pages are alike, so that a page which is lost,
         zeroed or mapped twice is seen.
-    :returns: ``bytes`` filled and chunks that did not read back (``mismatches``).
+    :returns: ``bytes`` filled, chunks that did not read back (``mismatches``), and how long the filling took
+        (``fill_ns``).
     :raise ValueError: ``size`` is more than is available.
+    :raise MemoryError: the memory could not be had.
     """
-    available = _available()
     if size is None:
-        size = available - _RESERVE
-    if not 0 < size <= available:
-        raise ValueError(f"{size} bytes asked for, {available} available")
+        size = usable()
+    elif not 0 < size <= (there := available()):
+        raise ValueError(f"{size} bytes asked for, {there} available")
     size -= size % _CHUNK
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.close(read_end)
-            # Should the guest run out of memory after all, this process is the one to go.
-            Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ_MAX)
-            with open(write_end, "w") as out:
-                _fill(size, verify, lambda word: print(word, file=out, flush=True))
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write_end)
-    mismatches = 0
-    with open(read_end) as words:
-        for line in words:
-            kind, number = line.split()
-            if kind == "filled":
-                progress(int(number))
-            else:
-                mismatches = int(number)
-    _, status = os.waitpid(child, 0)
-    if status:
-        raise MemoryError(f"filling {size} bytes ended with {os.waitstatus_to_exitcode(status)}")
-    return {"bytes": size, "mismatches": mismatches}
+
+    def work(say: worker.Say) -> None:
+        area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        noise = fill(area, size, say)
+        say("mismatches", _mismatches(area, size, noise) if verify else 0)
+
+    return {"bytes": size, **worker.run(work, progress)}
 
 
 def compact(_: _Progress) -> None:
@@ -66,26 +48,43 @@ def compact(_: _Progress) -> None:
     Path("/proc/sys/vm/compact_memory").write_text("1")
 
 
-def _fill(size: int, verify: bool, say: Callable[[str], None]) -> None:
+def available() -> int:
+    """Return MemAvailable in bytes."""
+    return _meminfo("MemAvailable")
+
+
+def cached() -> int:
+    """Return in bytes what the page cache holds of files and of block devices."""
+    return _meminfo("Cached") + _meminfo("Buffers")
+
+
+def usable() -> int:
+    """Return how many bytes a process may take without getting the guest into trouble; a multiple of a chunk."""
+    return (available() - _RESERVE) // _CHUNK * _CHUNK
+
+
+def fill(area: mmap.mmap, size: int, say: worker.Say) -> memoryview:
+    """Fill an area with data of which no two pages are alike, and return what it was cut from."""
+    begun = time.monotonic_ns()
     chunks = size // _CHUNK
     # Each chunk is the same noise, shifted: cheap to make, and still no page like another.
-    noise = os.urandom(_CHUNK + chunks * _STRIDE)
-    view = memoryview(noise)  # a slice of it is no copy
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    noise = memoryview(os.urandom(_CHUNK + chunks * _STRIDE))  # a slice of it is no copy
     for chunk in range(chunks):
-        start = chunk * _STRIDE
-        memory[chunk * _CHUNK : (chunk + 1) * _CHUNK] = view[start : start + _CHUNK]
+        area[chunk * _CHUNK : (chunk + 1) * _CHUNK] = noise[chunk * _STRIDE : chunk * _STRIDE + _CHUNK]
         if chunk % 64 == 63:
-            say(f"filled {(chunk + 1) * _CHUNK}")
-    mismatches = 0
-    if verify:
-        for chunk in range(chunks):
-            start = chunk * _STRIDE
-            mismatches += memory[chunk * _CHUNK : (chunk + 1) * _CHUNK] != noise[start : start + _CHUNK]
-    say(f"mismatches {mismatches}")
+            say("done", (chunk + 1) * _CHUNK)
+    say("fill_ns", time.monotonic_ns() - begun)
+    return noise
 
 
-def _available() -> int:
-    match = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    assert match
+def _mismatches(area: mmap.mmap, size: int, noise: memoryview) -> int:
+    return sum(
+        area[chunk * _CHUNK : (chunk + 1) * _CHUNK] != noise[chunk * _STRIDE : chunk * _STRIDE + _CHUNK]
+        for chunk in range(size // _CHUNK)
+    )
+
+
+def _meminfo(name: str) -> int:
+    match = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    assert match, f"every kernel has {name}"
     return int(match[1]) * 1024

@@ -4,6 +4,7 @@ import click
 
 from fastballoon_cli import __version__
 from fastballoon_cli.cli.balloon import deflate, inflate
+from fastballoon_cli.cli.bench import bench
 from fastballoon_cli.cli.build import build
 from fastballoon_cli.cli.common import Context
 from fastballoon_cli.cli.output import Output
@@ -48,3 +49,4 @@ root.add_command(build)
 root.add_command(vm)
 root.add_command(inflate)
 root.add_command(deflate)
+root.add_command(bench)

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from fastballoon_cli.units import KIB
 
-__all__ = ["cpu_model", "kernel_release", "kill", "mem_available", "rss_bytes", "start_time", "thp_setting"]
+__all__ = [
+    "cpu_model",
+    "kernel_release",
+    "kill",
+    "mem_available",
+    "rss_bytes",
+    "start_time",
+    "thp_setting",
+    "thread_cpu_s",
+]
 
 _STAT_STATE, _STAT_STARTTIME = 0, 19  # proc(5), counted from the field after the command's closing parenthesis
 
@@ -35,6 +44,18 @@ def rss_bytes(pid: int) -> int:
     except FileNotFoundError:
         raise ProcessLookupError(pid) from None
     return pages * os.sysconf("SC_PAGESIZE")
+
+
+def thread_cpu_s(pid: int, thread: int) -> float:
+    """Return how long a thread has run on a CPU, in seconds.
+
+    :raise ProcessLookupError: it is gone.
+    """
+    try:
+        # proc(5): nanoseconds on a CPU, nanoseconds waiting for one, time slices
+        return int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0]) / 1e9
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
 
 
 def mem_available() -> int:

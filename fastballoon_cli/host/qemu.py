@@ -5,10 +5,11 @@ from pathlib import Path
 
 from fastballoon_cli.units import MIB
 
-__all__ = ["BALLOON_ID", "SSH_GUEST_PORT", "QemuSpec"]
+__all__ = ["BALLOON_ID", "SSH_GUEST_PORT", "VIRTIO_MEM_ID", "QemuSpec"]
 
 #: QOM id of the balloon device, below /machine/peripheral.
 BALLOON_ID = "balloon0"
+VIRTIO_MEM_ID = "vmem0"
 SSH_GUEST_PORT = 22
 
 _FW_CFG = "opt/fastballoon"
@@ -23,6 +24,9 @@ class QemuSpec:
     :ivar firmware: folders for ``-L``, searched in order.
     :ivar accel: ``kvm`` or ``tcg``, already decided.
     :ivar balloon_options: properties of virtio-balloon-pci, ready to append to ``-device``; may be empty.
+    :ivar memory_bytes: all of the guest's memory, what virtio-mem can take away included.
+    :ivar pluggable_bytes: how much of it is lent by a virtio-mem device, all of it at first; 0 for no such device.
+    :ivar zero_disk_bytes: size of a second disk that reads as zeros and lies nowhere; 0 for none.
     :ivar append: further words for the guest kernel's command line.
     :ivar ssh_port: port on 127.0.0.1 that is forwarded to the guest's sshd.
     :ivar directory: the VM's own folder; sockets, logs and keys live there.
@@ -40,6 +44,8 @@ class QemuSpec:
     append: str
     ssh_port: int
     directory: Path
+    pluggable_bytes: int = 0
+    zero_disk_bytes: int = 0
 
     @property
     def qmp_socket(self) -> Path:
@@ -82,7 +88,7 @@ class QemuSpec:
             *("-accel", accel),
             *("-cpu", "host" if self.accel == "kvm" else _TCG_CPU),
             *("-smp", str(self.cpus)),
-            *("-m", f"{self.memory_bytes // MIB}M"),
+            *("-m", self._memory()),
             *("-nodefaults", "-no-user-config"),
             *("-display", "none"),
             *(word for folder in self.firmware for word in ("-L", str(folder))),
@@ -94,6 +100,8 @@ class QemuSpec:
             *("-device", "virtio-net-pci,netdev=net0,romfile="),
             *("-device", "virtio-rng-pci"),
             *("-device", balloon),
+            *self._virtio_mem(),
+            *self._zero_disk(),
             *self._fw_cfg("authorized_keys"),
             *self._fw_cfg("host_key"),
             *self._fw_cfg("agent.pyz"),
@@ -102,6 +110,26 @@ class QemuSpec:
             *("-chardev", self._socket("qmp", self.qmp_socket), "-mon", "chardev=qmp,mode=control"),
             *("-chardev", self._socket("observer", self.observer_socket), "-mon", "chardev=observer,mode=control"),
         ]
+
+    def _memory(self) -> str:
+        base = (self.memory_bytes - self.pluggable_bytes) // MIB
+        return f"{base}M,maxmem={self.memory_bytes // MIB}M" if self.pluggable_bytes else f"{base}M"
+
+    def _virtio_mem(self) -> tuple[str, ...]:
+        if not self.pluggable_bytes:
+            return ()
+        size = f"{self.pluggable_bytes // MIB}M"
+        return (
+            *("-object", f"memory-backend-ram,id={VIRTIO_MEM_ID}-ram,size={size}"),
+            *("-device", f"virtio-mem-pci,id={VIRTIO_MEM_ID},memdev={VIRTIO_MEM_ID}-ram,requested-size={size}"),
+        )
+
+    def _zero_disk(self) -> tuple[str, ...]:
+        if not self.zero_disk_bytes:
+            return ()
+        # Without read-zeroes the guest's buffers would stay as they are, and the host would not hold them.
+        disk = f"driver=null-co,node-name=zeros,size={self.zero_disk_bytes},read-zeroes=on"
+        return ("-blockdev", disk, "-device", "virtio-blk-pci,drive=zeros")
 
     def _fw_cfg(self, name: str) -> tuple[str, str]:
         return ("-fw_cfg", f"name={_FW_CFG}/{name},file={_comma(self.fw_cfg_file(name))}")

@@ -1,12 +1,13 @@
 """Move a VM's balloon and say what it cost."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastballoon_cli.errors import PreconditionError, TargetNotReachedError, UsageError
+from fastballoon_cli.errors import PreconditionError, UsageError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.host.balloon import BalloonDevice, DeviceCounters, QueueCounters
+from fastballoon_cli.host.vcpus import VcpuClock
+from fastballoon_cli.ops.moving import drive, guest_free
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Progress
@@ -17,11 +18,6 @@ from fastballoon_cli.units import PAGE_BYTES, format_size
 __all__ = ["METHODS", "deflate", "inflate"]
 
 METHODS = ("auto", "page-bitmap", "pfn")
-
-#: Reading the balloon's size takes 0.3 ms; this is the error of a duration that is found by polling.
-_POLL_SECONDS = 0.005
-#: A guest that has moved nothing for so long won't: its driver retries five times a second.
-_STALL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,12 @@ def _move(
     title = "Inflating" if operation == "inflate" else "Deflating"
     progress.step(f"{title} the balloon of '{session.record.spec.name}'", float(abs(target - before.balloon)))
 
-    watched = 0.0 if before.balloon == target else _drive(session, device, before.balloon, target, timeout, progress)
+    vcpus = VcpuClock(session.qmp, session.record.pid)
+    guest_cpu = vcpus.seconds()
+    watched = drive(
+        session, device, target, timeout=timeout, progress=progress, why=lambda: _what_stops_it(session, before)
+    )
+    guest_cpu = vcpus.seconds() - guest_cpu
 
     after = _read(session, device)
     timeline = _timeline(operation, watched, before, after)
@@ -125,48 +126,12 @@ def _move(
         target_bytes=target,
         balloon_bytes=Change(before.balloon, after.balloon),
         duration_s=timeline.duration_s,
+        guest_cpu_s=guest_cpu,
         phases_s=timeline.phases,
         counts=timeline.counts,
         host_rss_bytes=Change(before.rss, after.rss),
         guest_free_bytes=Change(before.guest_free, after.guest_free),
         provenance=provenance(session.record, hello, options, timeline.clock),
-    )
-
-
-def _drive(
-    session: Session, device: BalloonDevice, before: int, target: int, timeout: float, progress: Progress
-) -> float:
-    """Ask for the target and wait until it is reached; return the seconds that took.
-
-    Whatever ends this early leaves the balloon's target at what it has reached: a guest must not go on
-    chasing a target that nobody waits for.
-    """
-    begun = moved = time.monotonic()
-    size = before
-    try:
-        device.set_target(target)
-        while True:
-            now_at = device.size()
-            now = time.monotonic()
-            if now_at == target:
-                return now - begun
-            if now_at != size:
-                size, moved = now_at, now
-                progress.update(abs(size - before), note=format_size(size))
-            if now - moved > _STALL_SECONDS or now - begun > timeout:
-                raise _short(session, size, target, now - begun)
-            time.sleep(_POLL_SECONDS)
-    except (TargetNotReachedError, KeyboardInterrupt):
-        device.set_target(device.size())
-        raise
-
-
-def _short(session: Session, size: int, target: int, seconds: float) -> TargetNotReachedError:
-    free = _guest_free(session)
-    left = f"; the guest has {format_size(free)} free" if free is not None else ""
-    return TargetNotReachedError(
-        f"the balloon stopped at {format_size(size)} of {format_size(target)} after {seconds:.1f} s{left}",
-        hint="the balloon stays at what it has reached; ask for less, or free memory in the guest",
     )
 
 
@@ -181,6 +146,18 @@ def _why_not(method: str, session: Session, before: _Reading) -> str:
     return f"page bitmaps were not agreed on: the guest's kernel ({session.record.kernel}) does not have them"
 
 
+def _what_stops_it(session: Session, before: _Reading) -> str | None:
+    """Return what the driver says it lacks, if its counters tell of it."""
+    now = session.ask("balloon") if before.guest is not None else None
+    if now is None or before.guest is None:
+        return None
+    if now.get("inflate_floor", 0) > before.guest.get("inflate_floor", 0):
+        return "it leaves the guest its last available memory (the driver's floor_kbytes)"
+    if now.get("inflate_exhausted", 0) > before.guest.get("inflate_exhausted", 0):
+        return "the guest's kernel has no page left to give"
+    return None
+
+
 def _read(session: Session, device: BalloonDevice) -> _Reading:
     session.record.require_alive()
     return _Reading(
@@ -188,13 +165,8 @@ def _read(session: Session, device: BalloonDevice) -> _Reading:
         rss=procfs.rss_bytes(session.record.pid),
         host=device.counters(),
         guest=session.ask("balloon"),
-        guest_free=_guest_free(session),
+        guest_free=guest_free(session),
     )
-
-
-def _guest_free(session: Session) -> int | None:
-    memory = session.ask("memory")
-    return int(memory["MemFree"]) if memory else None
 
 
 def _timeline(operation: str, watched: float, before: _Reading, after: _Reading) -> Timeline:

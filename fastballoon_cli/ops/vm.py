@@ -42,6 +42,7 @@ class Request:
     :ivar kernel, qemu: ``fast`` or ``stock``; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
+    :ivar pluggable_bytes, zero_disk_bytes: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
     """
 
     name: str = "default"
@@ -52,6 +53,8 @@ class Request:
     qemu: str = "fast"
     balloon_options: str = ""
     append: str = ""
+    pluggable_bytes: int = 0
+    zero_disk_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         ),
         balloon_options=options,
         append=request.append,
+        pluggable_bytes=request.pluggable_bytes,
+        zero_disk_bytes=request.zero_disk_bytes,
         ssh_port=_free_port(),
         directory=directory,
     )
@@ -287,7 +292,7 @@ def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, ve
 
     :param size: bytes; by default nearly all that is available.
     :param verify: have every page read back.
-    :returns: ``bytes`` and ``mismatches`` (chunks that did not read back).
+    :returns: ``bytes``, ``mismatches`` (chunks that did not read back), ``fill_s`` (seconds of the filling alone).
     :raise GuestError: the guest could not.
     """
     total = size or int(agent.call("memory")["MemAvailable"])
@@ -299,6 +304,7 @@ def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, ve
         timeout=120.0,
         on_progress=lambda done: progress.update(done, note=format_size(done)),
     )
+    result["fill_s"] = result.pop("fill_ns") / 1e9
     return result
 
 

@@ -56,6 +56,7 @@ class MoveResult:
 
     :ivar method: ``page-bitmap`` or ``pfn``.
     :ivar duration_s: from the request in QEMU to the guest's last word about the balloon's size.
+    :ivar guest_cpu_s: how long the vCPUs ran meanwhile, all together; includes the wait of a tool that polls.
     """
 
     operation: str
@@ -64,6 +65,7 @@ class MoveResult:
     target_bytes: int
     balloon_bytes: Change
     duration_s: float
+    guest_cpu_s: float
     phases_s: Phases
     counts: Counts
     host_rss_bytes: Change

@@ -1,8 +1,11 @@
 import io
 import json
+import os
 
+import pytest
+
+from guest_agent import memory, worker
 from guest_agent.__main__ import VERBS, answer, serve
-from guest_agent.memory import _fill
 
 
 def ask(line, verbs):
@@ -38,10 +41,51 @@ def test_a_bad_request_gets_an_answer_and_stops_nothing():
 
 
 def test_there_is_no_way_to_run_a_command():
-    assert set(VERBS) == {"hello", "memory", "balloon", "vmstat", "kernel_warnings", "compact", "touch"}
+    known = {"hello", "memory", "balloon", "vmstat", "kernel_warnings", "compact", "touch", "fragment", "cache", "spin"}
+    assert set(VERBS) == known
 
 
-def test_filling_reads_back_what_it_wrote():
-    said = []
-    _fill(64 << 20, True, said.append)
-    assert said == [f"filled {64 << 20}", "mismatches 0"]
+def test_memory_reads_back_as_it_was_written():
+    done = []
+    result = memory.touch(done.append, size=64 << 20, verify=True)
+    assert done == [64 << 20]
+    assert result["bytes"] == 64 << 20
+    assert result["mismatches"] == 0
+    assert result["fill_ns"] > 0
+
+
+def test_spinning_counts_on_every_cpu():
+    result = VERBS["spin"](print, seconds=0.2)
+    assert result["cpus"] == os.cpu_count()
+    assert result["loops"] > 1000
+    assert 0 < result["longest_gap_s"] < 0.2
+
+
+def test_a_worker_that_fails_or_is_killed_is_an_error():
+    def fail(_say):
+        raise OSError("no such memory")
+
+    with pytest.raises(MemoryError, match="no such memory"):
+        worker.run(fail, print)
+    with pytest.raises(MemoryError, match="killed"):
+        worker.run(lambda _say: os.kill(os.getpid(), 9), print)
+
+
+def test_a_lasting_worker_stays_and_keeps_what_its_work_returned(tmp_path):
+    dropped = tmp_path / "dropped"
+
+    class Held:
+        def __del__(self):
+            dropped.touch()
+
+    def work(say):
+        say("pid", os.getpid())
+        return Held()
+
+    result = worker.run(work, print, lasting=True)
+    try:
+        os.kill(result["pid"], 0)
+        assert not dropped.exists()
+    finally:
+        os.kill(result["pid"], 9)
+        os.waitpid(result["pid"], 0)

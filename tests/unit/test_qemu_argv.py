@@ -53,3 +53,16 @@ def test_kvm_uses_the_hosts_cpu():
     argv = spec(accel="kvm").argv()
     assert after(argv, "-accel") == ["kvm"]
     assert after(argv, "-cpu") == ["host"]
+
+
+def test_virtio_mem_lends_a_part_of_the_memory():
+    argv = spec(pluggable_bytes=3 << 30).argv()
+    assert after(argv, "-m") == ["1024M,maxmem=4096M"]
+    assert "memory-backend-ram,id=vmem0-ram,size=3072M" in after(argv, "-object")
+    assert "virtio-mem-pci,id=vmem0,memdev=vmem0-ram,requested-size=3072M" in after(argv, "-device")
+
+
+def test_a_disk_of_zeros_fills_the_buffers_that_are_read_into():
+    (disk,) = after(spec(zero_disk_bytes=1 << 30).argv(), "-blockdev")
+    assert f"size={1 << 30}" in disk
+    assert "read-zeroes=on" in disk

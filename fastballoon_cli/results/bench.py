@@ -1,0 +1,129 @@
+"""The result of a bench: samples of several variants, taken in turn in one run."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fastballoon_cli.results.model import SCHEMA_VERSION, MoveResult
+from fastballoon_cli.results.stats import median, ratio_interval
+
+__all__ = ["BenchResult", "Case", "Failure", "Sample", "move_sample"]
+
+#: Metrics that are compared between variants; the others are shown as they are.
+_COMPARED = ("duration_s", "guest_cpu_s", "retouch_s")
+
+#: One sample: metric -> value; seconds, bytes, or a count, as the name says.
+Sample = dict[str, float]
+
+
+def move_sample(result: MoveResult) -> Sample:
+    """Return the metrics of an inflation or deflation; those that nothing counts are left out."""
+    phases = {f"{name}_s": value for name, value in asdict(result.phases_s).items()}
+    values = {
+        "duration_s": result.duration_s,
+        "guest_cpu_s": result.guest_cpu_s,
+        **phases,
+        **asdict(result.counts),
+        "host_rss_bytes_before": result.host_rss_bytes.before,
+        "host_rss_bytes_after": result.host_rss_bytes.after,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that could not be taken."""
+
+    round: int
+    message: str
+
+
+@dataclass
+class Case:
+    """All samples of one variant."""
+
+    variant: str
+    method: str | None = None
+    samples: list[Sample] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric's samples in the order they were taken; empty where nothing measures it."""
+        return [sample[metric] for sample in self.samples if metric in sample]
+
+    def median(self, metric: str) -> float | None:
+        """Return a metric's median."""
+        values = self.values(metric)
+        return median(values) if values else None
+
+    def document(self) -> dict[str, Any]:
+        """Return the case as it is stored."""
+        names = dict.fromkeys(name for sample in self.samples for name in sample)
+        return {
+            "variant": self.variant,
+            "method": self.method,
+            "metrics": {name: {"samples": self.values(name), "median": self.median(name)} for name in names},
+            "failures": [asdict(failure) for failure in self.failures],
+            "provenance": self.provenance,
+        }
+
+
+@dataclass(kw_only=True)
+class BenchResult:
+    """A bench of one scenario in one guest state.
+
+    :ivar scenario: ``inflate`` or ``deflate``.
+    :ivar target_bytes: the balloon's size after inflating.
+    :ivar floor: seconds that the bare ``madvise`` of as many bytes took in this run; empty for a deflation.
+    :ivar interrupted: the run was ended early; all finished samples are here.
+    """
+
+    scenario: str
+    guest_state: str
+    init_on_alloc: bool
+    memory_bytes: int
+    target_bytes: int
+    repeat: int
+    cases: list[Case]
+    floor: list[float] = field(default_factory=list)
+    interrupted: bool = False
+
+    def case(self, variant: str) -> Case | None:
+        """Return a variant's case if it has samples."""
+        return next((case for case in self.cases if case.variant == variant and case.samples), None)
+
+    def pairs(self) -> list[tuple[Case, Case]]:
+        """Return what is compared: everything with ``fast``, and the build with the feature off with stock."""
+        found = []
+        for over, under in [*((case.variant, "fast") for case in self.cases), ("fast-pfn", "stock")]:
+            one, other = self.case(over), self.case(under)
+            if over != under and one and other:
+                found.append((one, other))
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as it is printed and stored."""
+        ratios: dict[str, dict[str, float]] = {}
+        intervals: dict[str, dict[str, list[float]]] = {}
+        for over, under in self.pairs():
+            name = f"{over.variant}/{under.variant}"
+            for metric in _COMPARED:
+                above, below = over.values(metric), under.values(metric)
+                if above and below and min(below) > 0:
+                    ratios.setdefault(name, {})[metric] = median(above) / median(below)
+                    intervals.setdefault(name, {})[metric] = list(ratio_interval(above, below))
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "operation": "bench",
+            "scenario": self.scenario,
+            "guest_state": self.guest_state,
+            "init_on_alloc": self.init_on_alloc,
+            "memory_bytes": self.memory_bytes,
+            "target_bytes": self.target_bytes,
+            "repeat": self.repeat,
+            "interrupted": self.interrupted,
+            "cases": [case.document() for case in self.cases],
+            "ratios": ratios,
+            "ratio_intervals_95": intervals,
+            "floor": {"discard_s": median(self.floor), "samples": self.floor} if self.floor else {},
+        }

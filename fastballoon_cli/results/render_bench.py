@@ -1,0 +1,126 @@
+"""A bench for people: rich tables. Reads only results, never a VM."""
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from fastballoon_cli.results.bench import BenchResult, Case
+from fastballoon_cli.results.stats import median, ratio_interval
+from fastballoon_cli.units import GIB, format_duration, format_size
+
+__all__ = ["bench_tables"]
+
+_PHASES = {
+    "allocate_s": "allocate (guest)",
+    "release_s": "release (guest)",
+    "send_s": "send",
+    "translate_s": "translate (host)",
+    "discard_s": "discard (host)",
+    "other_s": "other",
+}
+_UNKNOWN = "-"
+
+
+def bench_tables(result: BenchResult) -> list[RenderableType]:
+    """Return a table of the variants, a table of phases, and what there is to know about them."""
+    tables: list[RenderableType] = [_variants(result)]
+    if any(case.values("send_s") for case in result.cases):
+        tables.append(_phases(result))
+    tables.extend(_notes(result))
+    return tables
+
+
+def _variants(result: BenchResult) -> Table:
+    zeroing = ", init_on_alloc=1" if result.init_on_alloc else ""
+    way = "to" if result.scenario == "inflate" else "from"
+    title = (
+        f"{result.scenario} {way} {format_size(result.target_bytes)}, {result.guest_state} guest of "
+        f"{format_size(result.memory_bytes)}{zeroing}; medians"
+    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table.add_column("variant", style="bold")
+    columns = ["samples", "duration", "min .. max", "against fast (95 %)", "guest CPU", "host RSS after"]
+    if result.scenario == "deflate":
+        columns.append("filling it again")
+    for column in (*columns, "kicks/GiB", "discards/GiB"):
+        table.add_column(column, justify="right")
+    for case in result.cases:
+        durations = case.values("duration_s")
+        if not durations:
+            table.add_row(case.variant, "0")
+            continue
+        cells = [
+            f"{len(durations)}",
+            format_duration(median(durations)),
+            f"{format_duration(min(durations))} .. {format_duration(max(durations))}",
+            _against_fast(result, case),
+            format_duration(case.median("guest_cpu_s") or 0.0),
+            format_size(int(case.median("host_rss_bytes_after") or 0)),
+        ]
+        if result.scenario == "deflate":
+            again = case.median("retouch_s")
+            cells.append(_UNKNOWN if again is None else format_duration(again))
+        table.add_row(case.variant, *cells, *(_per_gib(result, case, name) for name in ("kicks", "discards")))
+    return table
+
+
+def _against_fast(result: BenchResult, case: Case) -> str:
+    fast = result.case("fast")
+    if fast is None or fast is case:
+        return ""
+    above, below = case.values("duration_s"), fast.values("duration_s")
+    if min(below) <= 0:
+        return _UNKNOWN
+    low, high = ratio_interval(above, below)
+    return f"{median(above) / median(below):.3g}x ({low:.3g} .. {high:.3g})"
+
+
+def _per_gib(result: BenchResult, case: Case, name: str) -> str:
+    count = case.median(name)
+    return _UNKNOWN if count is None else f"{count / (result.target_bytes / GIB):.4g}"
+
+
+def _phases(result: BenchResult) -> Table:
+    """The table of the original series: each phase's time and share, side by side."""
+    cases = [case for case in result.cases if case.values("send_s")]
+    table = Table(title="where the time goes", title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table.add_column("phase", style="bold")
+    for case in cases:
+        table.add_column(case.variant, justify="right")
+        table.add_column("", justify="right", style="dim")
+    for metric, name in _PHASES.items():
+        if not any(case.values(metric) for case in cases):
+            continue
+        cells = []
+        for case in cases:
+            value, whole = case.median(metric), _phase_sum(case)
+            cells += [_UNKNOWN, ""] if value is None else [_ms(value), f"{value / whole:.1%}" if whole else ""]
+        table.add_row(name, *cells)
+    table.add_row("all", *(cell for case in cases for cell in (_ms(_phase_sum(case)), "")))
+    return table
+
+
+def _phase_sum(case: Case) -> float:
+    """Return the sum of the phases' medians, so that the shares sum to 100 %."""
+    return sum(case.median(metric) or 0.0 for metric in _PHASES)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms"
+
+
+def _notes(result: BenchResult) -> list[str]:
+    notes = []
+    if result.case("stock") and result.case("fast-pfn"):
+        notes.append("An unmodified pair counts no phases: stock's are those of fast-pfn, the same page number path.")
+    if result.floor:
+        floor = format_duration(median(result.floor))
+        notes.append(f"Floor, measured in this run: the bare madvise of as many bytes takes {floor}.")
+    kills = {case.variant: int(sum(case.values("oom_kills"))) for case in result.cases}
+    if any(kills.values()):
+        notes.append(f"Processes killed for want of memory: {', '.join(f'{v}: {n}' for v, n in kills.items() if n)}.")
+    for case in result.cases:
+        notes.extend(f"{case.variant}, round {failure.round} failed: {failure.message}" for failure in case.failures)
+    if result.interrupted:
+        notes.append("Interrupted: these are the samples of the rounds until then.")
+    return notes

@@ -1,0 +1,85 @@
+"""Bring the guest's memory into a state that a measurement starts from."""
+
+import ctypes
+import itertools
+import mmap
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+from guest_agent import memory, worker
+
+_Progress = Callable[[int], None]
+
+#: The frame number in an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
+_FRAME_BITS = (1 << 55) - 1
+_ENTRY_BYTES = 8
+#: From <linux/mman.h>.
+_MADV_DONTNEED, _MADV_NOHUGEPAGE = 4, 15
+#: A disk that the host attaches for this; reading it costs neither memory nor I/O on the host.
+_DISK = Path("/dev/vdb")
+_READ_BYTES = 1 << 20
+
+
+def fragment(progress: _Progress, *, every: int = 64) -> dict[str, int]:
+    """Fill all available memory and free it again but for one page in ``every``.
+
+    The pages that stay are chosen by frame number: it is the guest's *physical* memory that ends up in pieces of less
+    than ``every`` pages. A process that lives as long as the guest holds them.
+
+    :param every: a power of two.
+    :returns: ``bytes`` that were filled, and ``kept`` pages.
+    :raise MemoryError: the memory could not be had.
+    """
+    size = memory.usable()
+
+    def work(say: worker.Say) -> mmap.mmap:
+        area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        area.madvise(_MADV_NOHUGEPAGE)
+        memory.fill(area, size, say)
+        kept = _kept_pages(area, size, every)
+        # From one that stays to the next, so that nothing is freed page by page.
+        edges = [-1, *kept, size // mmap.PAGESIZE]
+        for before, after in itertools.pairwise(edges):
+            if length := after - before - 1:
+                area.madvise(_MADV_DONTNEED, (before + 1) * mmap.PAGESIZE, length * mmap.PAGESIZE)
+        say("kept", len(kept))
+        return area
+
+    return {"bytes": size, **worker.run(work, progress, lasting=True)}
+
+
+def cache(progress: _Progress, *, size: int) -> dict[str, int]:
+    """Fill the page cache with ``size`` bytes that are clean.
+
+    :returns: by how many bytes the cache has grown (``bytes``).
+    :raise FileNotFoundError: the host has attached no disk to read from.
+    """
+    before = memory.cached()
+    buffer = bytearray(_READ_BYTES)
+    with _DISK.open("rb", buffering=0) as disk:
+        for done in range(0, size, _READ_BYTES):
+            if disk.readinto(buffer) != _READ_BYTES:
+                raise ValueError(f"{_DISK} ends after {done} bytes")
+            progress(done)
+        # The kernel drops what it has cached of a block device when its last user closes it: leave one that doesn't.
+        worker.run(lambda _say: None, progress, lasting=True)
+    return {"bytes": memory.cached() - before}
+
+
+def _kept_pages(area: mmap.mmap, size: int, every: int) -> list[int]:
+    """Return which pages of the area lie on frames whose number is a multiple of ``every``."""
+    entries = array("Q")
+    with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
+        pagemap.seek(_address(area) // mmap.PAGESIZE * _ENTRY_BYTES)
+        left = size // mmap.PAGESIZE * _ENTRY_BYTES
+        while left:
+            part = pagemap.read(left)
+            entries.frombytes(part)
+            left -= len(part)
+    mask = _FRAME_BITS & (every - 1)
+    return [page for page, entry in enumerate(entries) if not entry & mask]
+
+
+def _address(area: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(area))

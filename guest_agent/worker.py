@@ -1,0 +1,72 @@
+"""Work on memory in a process of its own, so that its end gives every page back to the kernel."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+Say = Callable[[str, int], None]
+
+_OOM_SCORE_ADJ_MAX = "1000"
+
+
+def run(work: Callable[[Say], object], progress: Callable[[int], None], *, lasting: bool = False) -> dict[str, int]:
+    """Run ``work`` in a child process and return the numbers that it said.
+
+    :param work: calls its argument with a name and a number; ``"done"`` is how many bytes are done so far.
+    :param lasting: leave the process alive until the guest ends, the connection's end included, with what ``work``
+        returned.
+    :raise MemoryError: the process ended before its work did.
+    """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _child(work, read_end, write_end, lasting)
+    os.close(write_end)
+    said: dict[str, int] = {}
+    complete, reason = False, "killed, as it seems"
+    with open(read_end) as words:
+        for line in words:
+            name, _, value = line.rstrip().partition(" ")
+            if name == "complete":
+                complete = True
+            elif name == "failed":
+                reason = value
+            elif name == "done":
+                progress(int(value))
+            else:
+                said[name] = int(value)
+    if not (complete and lasting):
+        os.waitpid(child, 0)
+    if not complete:
+        raise MemoryError(f"the work was not completed: {reason}")
+    return said
+
+
+def _child(work: Callable[[Say], object], read_end: int, write_end: int, lasting: bool) -> None:
+    held: list[object] = []
+    try:
+        os.close(read_end)
+        # Should the guest run out of memory after all, this process is the one to go.
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ_MAX)
+        if lasting:
+            _leave_connection()
+        with open(write_end, "w") as out:
+            try:
+                held.append(work(lambda name, number: print(name, number, file=out, flush=True)))
+                print("complete", file=out)
+            except Exception as e:  # whatever it is, the parent tells of it
+                print("failed", repr(e), file=out)
+                lasting = False
+        while lasting:
+            signal.pause()
+    finally:
+        os._exit(0)
+
+
+def _leave_connection() -> None:
+    """Let go of the connection's streams and session: sshd ends what is left in them."""
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)

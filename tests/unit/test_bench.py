@@ -1,0 +1,141 @@
+import io
+import json
+import random
+
+import pytest
+from rich.console import Console
+
+from fastballoon_cli.errors import UsageError
+from fastballoon_cli.ops import bench as ops
+from fastballoon_cli.progress import Silent
+from fastballoon_cli.results.bench import BenchResult, Case, Failure, move_sample
+from fastballoon_cli.results.model import Change, Counts, MoveResult, Phases
+from fastballoon_cli.results.render_bench import bench_tables
+from fastballoon_cli.results.stats import ratio_interval
+
+GIB = 1 << 30
+
+
+def case(variant, durations, **more):
+    return Case(variant, "pfn", [{"duration_s": value, **more} for value in durations])
+
+
+def result(*cases, **changes):
+    values = dict(
+        scenario="inflate",
+        guest_state="touched",
+        init_on_alloc=False,
+        memory_bytes=4 * GIB,
+        target_bytes=3 * GIB,
+        repeat=3,
+        cases=list(cases),
+        floor=[0.008, 0.009, 0.010],
+    )
+    return BenchResult(**(values | changes))
+
+
+def shown(bench):
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    for table in bench_tables(bench):
+        console.print(table)
+    return out.getvalue()
+
+
+def test_the_document_keeps_all_samples_and_compares_with_fast():
+    document = result(case("stock", [4.0, 3.0, 5.0]), case("fast", [0.02, 0.01, 0.03])).document()
+    assert json.loads(json.dumps(document)) == document
+    stock, fast = document["cases"]
+    assert stock["metrics"]["duration_s"] == {"samples": [4.0, 3.0, 5.0], "median": 4.0}
+    assert fast["metrics"]["duration_s"]["median"] == 0.02
+    assert document["ratios"] == {"stock/fast": {"duration_s": 200.0}}
+    low, high = document["ratio_intervals_95"]["stock/fast"]["duration_s"]
+    assert 100 <= low <= 200 <= high <= 500
+    assert document["floor"] == {"discard_s": 0.009, "samples": [0.008, 0.009, 0.010]}
+
+
+def test_a_variant_without_samples_stays_in_the_document_with_its_reason():
+    lost = Case("virtio-mem", failures=[Failure(1, "stopped at 2 GiB")])
+    bench = result(case("fast", [0.02]), lost)
+    document = bench.document()
+    assert document["cases"][1]["failures"] == [{"round": 1, "message": "stopped at 2 GiB"}]
+    assert document["ratios"] == {}
+    assert "virtio-mem, round 1 failed: stopped at 2 GiB" in shown(bench)
+
+
+def test_the_phases_of_a_move_become_metrics():
+    sample = move_sample(
+        MoveResult(
+            operation="inflate",
+            vm="v",
+            method="page-bitmap",
+            target_bytes=GIB,
+            balloon_bytes=Change(0, GIB),
+            duration_s=0.01,
+            guest_cpu_s=0.02,
+            phases_s=Phases(allocate=0.001, send=0.002, translate=0.0, discard=0.006, other=0.001),
+            counts=Counts(kicks=1, messages=2, discards=7),
+            host_rss_bytes=Change(2 * GIB, GIB),
+            guest_free_bytes=Change(None, None),
+        )
+    )
+    assert sample == {
+        "duration_s": 0.01,
+        "guest_cpu_s": 0.02,
+        "allocate_s": 0.001,
+        "send_s": 0.002,
+        "translate_s": 0.0,
+        "discard_s": 0.006,
+        "other_s": 0.001,
+        "kicks": 1,
+        "messages": 2,
+        "discards": 7,
+        "host_rss_bytes_before": 2 * GIB,
+        "host_rss_bytes_after": GIB,
+    }
+
+
+def test_the_table_says_what_a_reader_asks():
+    phases = {"allocate_s": 0.6, "send_s": 0.2, "translate_s": 0.1, "discard_s": 1.0, "other_s": 0.1, "kicks": 3072.0}
+    text = shown(result(case("stock", [4.0]), case("fast-pfn", [2.0], **phases), case("fast", [0.02])))
+    assert "inflate to 3 GiB, touched guest of 4 GiB" in text
+    assert "200x" in text
+    assert "1024" in text  # kicks per GiB
+    assert "50.0%" in text  # of the phases
+    assert "An unmodified pair counts no phases" in text
+    assert "Floor" in text
+    assert "9.0 ms" in text
+
+
+def test_an_interval_covers_the_true_ratio_and_is_the_same_each_time():
+    chance = random.Random(7)
+    hits = 0
+    for _ in range(100):
+        one = [chance.gauss(3.0, 0.3) for _ in range(9)]
+        other = [chance.gauss(1.0, 0.1) for _ in range(9)]
+        low, high = ratio_interval(one, other)
+        hits += low <= 3.0 <= high
+        assert (low, high) == ratio_interval(one, other)
+    assert hits >= 85
+    with pytest.raises(ValueError):
+        ratio_interval([1.0], [0.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(repeat=0), "number of samples"),
+        (dict(target_bytes=4 * GIB), "not between"),
+        (dict(target_bytes=0), "not between"),
+        (dict(variants=("virtio-mem",), target_bytes=GIB + (1 << 20)), "virtio-mem cannot unplug"),
+    ],
+)
+def test_refuses_values_that_cannot_be_right(changes, message):
+    with pytest.raises(UsageError, match=message):
+        ops.run(ops.Bench(scenario="inflate", **changes), Silent())
+
+
+def test_targets_follow_the_memory():
+    assert ops.Bench(scenario="inflate", memory_bytes=8 * GIB).target == 6 * GIB
+    assert ops.Bench(scenario="inflate", guest_state="fragmented").target == 5 * GIB // 2
+    assert ops.Bench(scenario="inflate", target_bytes=GIB).target == GIB
