@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from fastballoon_cli.errors import TargetNotReachedError
 from fastballoon_cli.ops import balloon
 from fastballoon_cli.ops.session import connect_agent, hold
 from fastballoon_cli.progress import Silent
@@ -139,7 +140,7 @@ def test_the_balloon_leaves_the_guest_its_floor_and_says_so_within_a_second(tool
 
     with hold("floor", Silent(), need_agent=True) as session:
         begun = time.monotonic()
-        with pytest.raises(balloon.TargetNotReachedError, match="last available memory") as stopped:
+        with pytest.raises(TargetNotReachedError, match="last available memory") as stopped:
             balloon.inflate(session, 1020 << 20, progress=Silent())
         assert time.monotonic() - begun < 2
     assert "floor_kbytes" in stopped.value.message
