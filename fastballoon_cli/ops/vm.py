@@ -30,8 +30,8 @@ _MIN_MEMORY = 256 * MIB
 _HOST_RESERVE = 512 * MIB
 _QUIT_SECONDS = 5.0
 _TRIES = 5
-#: Under TCG a vCPU now and then misses its first timer interrupt, and the kernel then waits for it for good. A boot
-#: takes seconds; after so long without an answer another one is likely to be the quicker way.
+#: Under TCG a boot was seen to hang, its kernel waiting for a timer in vain. A boot takes seconds; after so long
+#: without an answer another one is likely to be the quicker way.
 _BOOT_PATIENCE = 45.0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastballoon_cli.results.model import SCHEMA_VERSION, MoveResult
 from fastballoon_cli.results.stats import median, ratio_interval
 
-__all__ = ["BenchResult", "Case", "Failure", "Sample", "move_sample"]
+__all__ = ["BenchResult", "Case", "Failure", "Ratio", "Sample", "move_sample"]
 
 #: Metrics that are compared between variants; the others are shown as they are.
 _COMPARED = ("duration_s", "guest_cpu_s", "retouch_s")
@@ -37,6 +37,15 @@ class Failure:
     message: str
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two medians, and the 95 % interval that it lies in."""
+
+    value: float
+    low: float
+    high: float
+
+
 @dataclass
 class Case:
     """All samples of one variant."""
@@ -55,6 +64,13 @@ class Case:
         """Return a metric's median."""
         values = self.values(metric)
         return median(values) if values else None
+
+    def ratio(self, under: "Case", metric: str) -> Ratio | None:
+        """Return this case's median of a metric over another's; None where it means nothing."""
+        above, below = self.values(metric), under.values(metric)
+        if not above or not below or min(below) <= 0:
+            return None
+        return Ratio(median(above) / median(below), *ratio_interval(above, below))
 
     def document(self) -> dict[str, Any]:
         """Return the case as it is stored."""
@@ -108,10 +124,9 @@ class BenchResult:
         for over, under in self.pairs():
             name = f"{over.variant}/{under.variant}"
             for metric in _COMPARED:
-                above, below = over.values(metric), under.values(metric)
-                if above and below and min(below) > 0:
-                    ratios.setdefault(name, {})[metric] = median(above) / median(below)
-                    intervals.setdefault(name, {})[metric] = list(ratio_interval(above, below))
+                if ratio := over.ratio(under, metric):
+                    ratios.setdefault(name, {})[metric] = ratio.value
+                    intervals.setdefault(name, {})[metric] = [ratio.low, ratio.high]
         return {
             "schema_version": SCHEMA_VERSION,
             "operation": "bench",

@@ -6,9 +6,10 @@ from rich.table import Table
 from fastballoon_cli.results.model import Change, MoveResult, Phases
 from fastballoon_cli.units import format_duration, format_size
 
-__all__ = ["move_table"]
+__all__ = ["PHASES", "move_table"]
 
-_PHASES = {
+#: Field of a result's phases -> what it is called.
+PHASES = {
     "allocate": "allocate (guest)",
     "release": "release (guest)",
     "send": "send",
@@ -40,12 +41,12 @@ def move_table(result: MoveResult) -> Table:
 
 
 def _add_phases(table: Table, phases: Phases, duration: float) -> None:
-    known = {name: value for name in _PHASES if (value := getattr(phases, name)) is not None}
+    known = {name: value for name in PHASES if (value := getattr(phases, name)) is not None}
     if not known:
         table.add_row("  phases", "unknown", "neither the guest's kernel nor QEMU counts them")
     for name, value in known.items():
         share = f"{value / duration:.0%}" if duration else ""
-        table.add_row(f"  {_PHASES[name]}", format_duration(value), share)
+        table.add_row(f"  {PHASES[name]}", format_duration(value), share)
 
 
 def _add_memory(table: Table, name: str, change: Change) -> None:

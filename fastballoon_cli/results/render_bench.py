@@ -5,19 +5,14 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from fastballoon_cli.results.bench import BenchResult, Case
-from fastballoon_cli.results.stats import median, ratio_interval
+from fastballoon_cli.results.render import PHASES
+from fastballoon_cli.results.stats import median
 from fastballoon_cli.units import GIB, format_duration, format_size
 
 __all__ = ["bench_tables"]
 
-_PHASES = {
-    "allocate_s": "allocate (guest)",
-    "release_s": "release (guest)",
-    "send_s": "send",
-    "translate_s": "translate (host)",
-    "discard_s": "discard (host)",
-    "other_s": "other",
-}
+#: Metric of a bench -> what the phase is called.
+_PHASES = {f"{field}_s": name for field, name in PHASES.items()}
 _UNKNOWN = "-"
 
 
@@ -68,11 +63,10 @@ def _against_fast(result: BenchResult, case: Case) -> str:
     fast = result.case("fast")
     if fast is None or fast is case:
         return ""
-    above, below = case.values("duration_s"), fast.values("duration_s")
-    if min(below) <= 0:
+    ratio = case.ratio(fast, "duration_s")
+    if ratio is None:
         return _UNKNOWN
-    low, high = ratio_interval(above, below)
-    return f"{median(above) / median(below):.3g}x ({low:.3g} .. {high:.3g})"
+    return f"{ratio.value:.3g}x ({ratio.low:.3g} .. {ratio.high:.3g})"
 
 
 def _per_gib(result: BenchResult, case: Case, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Benches on real guests. Ratios are asserted at a tenth of what docs/results.md shows, counts exactly."""
+"""Benches on real guests. Ratios are asserted at a tenth of what they should be, counts exactly."""
 
 import json
 import signal
