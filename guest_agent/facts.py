@@ -28,6 +28,11 @@ def hello(_: _Progress) -> dict[str, Any]:
 
 def memory(_: _Progress) -> dict[str, int]:
     """Return /proc/meminfo, sizes in bytes."""
+    return meminfo()
+
+
+def meminfo() -> dict[str, int]:
+    """Return /proc/meminfo, sizes in bytes."""
     found = re.findall(r"^(\S+):\s+(\d+)( kB)?$", Path("/proc/meminfo").read_text(), re.MULTILINE)
     return {name: int(number) * (_KIB if unit else 1) for name, number, unit in found}
 

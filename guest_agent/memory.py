@@ -2,16 +2,17 @@
 
 import mmap
 import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from guest_agent import worker
+from guest_agent.facts import meminfo
 
 _Progress = Callable[[int], None]
 
-_CHUNK = 1 << 20
+#: Areas are filled and compared in steps of so many bytes.
+CHUNK = 1 << 20
 # Not a multiple of the page size, and coprime enough that no page of one chunk stands in another one.
 _STRIDE = 4096 + 8
 #: Left alone by default: the kernel needs some free memory to hand any out.
@@ -33,7 +34,7 @@ def touch(progress: _Progress, *, size: int | None = None, verify: bool = False)
         size = usable()
     elif not 0 < size <= (there := available()):
         raise ValueError(f"{size} bytes asked for, {there} available")
-    size -= size % _CHUNK
+    size -= size % CHUNK
 
     def work(say: worker.Say) -> None:
         area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -50,29 +51,30 @@ def compact(_: _Progress) -> None:
 
 def available() -> int:
     """Return MemAvailable in bytes."""
-    return _meminfo("MemAvailable")
+    return meminfo()["MemAvailable"]
 
 
 def cached() -> int:
     """Return in bytes what the page cache holds of files and of block devices."""
-    return _meminfo("Cached") + _meminfo("Buffers")
+    now = meminfo()
+    return now["Cached"] + now["Buffers"]
 
 
 def usable() -> int:
     """Return how many bytes a process may take without getting the guest into trouble; a multiple of a chunk."""
-    return (available() - _RESERVE) // _CHUNK * _CHUNK
+    return (available() - _RESERVE) // CHUNK * CHUNK
 
 
 def fill(area: mmap.mmap, size: int, say: worker.Say) -> memoryview:
     """Fill an area with data of which no two pages are alike, and return what it was cut from."""
     begun = time.monotonic_ns()
-    chunks = size // _CHUNK
+    chunks = size // CHUNK
     # Each chunk is the same noise, shifted: cheap to make, and still no page like another.
-    noise = memoryview(os.urandom(_CHUNK + chunks * _STRIDE))  # a slice of it is no copy
+    noise = memoryview(os.urandom(CHUNK + chunks * _STRIDE))  # a slice of it is no copy
     for chunk in range(chunks):
-        area[chunk * _CHUNK : (chunk + 1) * _CHUNK] = noise[chunk * _STRIDE : chunk * _STRIDE + _CHUNK]
+        area[chunk * CHUNK : (chunk + 1) * CHUNK] = noise[chunk * _STRIDE : chunk * _STRIDE + CHUNK]
         if chunk % 64 == 63:
-            say("done", (chunk + 1) * _CHUNK)
+            say("done", (chunk + 1) * CHUNK)
     say("fill_ns", time.monotonic_ns() - begun)
     return noise
 
@@ -80,12 +82,6 @@ def fill(area: mmap.mmap, size: int, say: worker.Say) -> memoryview:
 def _mismatches(area: mmap.mmap, size: int, noise: memoryview) -> int:
     # Two bytes objects are compared at memcmp's speed; a memoryview is compared byte by byte.
     return sum(
-        area[chunk * _CHUNK : (chunk + 1) * _CHUNK] != bytes(noise[chunk * _STRIDE : chunk * _STRIDE + _CHUNK])
-        for chunk in range(size // _CHUNK)
+        area[chunk * CHUNK : (chunk + 1) * CHUNK] != bytes(noise[chunk * _STRIDE : chunk * _STRIDE + CHUNK])
+        for chunk in range(size // CHUNK)
     )
-
-
-def _meminfo(name: str) -> int:
-    match = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    assert match, f"every kernel has {name}"
-    return int(match[1]) * 1024

@@ -14,8 +14,14 @@ _Progress = Callable[[int], None]
 #: The frame number in an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
 _FRAME_BITS = (1 << 55) - 1
 _ENTRY_BYTES = 8
-#: From <linux/mman.h>.
-_MADV_DONTNEED, _MADV_NOHUGEPAGE = 4, 15
+#: From <linux/mman.h>; the second since Linux 5.18.
+_MADV_NOHUGEPAGE, _MADV_DONTNEED_LOCKED = 15, 24
+_MLOCK_ONFAULT = 1
+#: What filling a large area needs beside it per byte: page tables, and the data it is filled with.
+_OVERHEAD = 1 / 512 + 1 / 255
+#: So little memory stays untouched that it matters to nobody.
+_FRAGMENT_RESERVE = 24 << 20
+_COMPACT_LOCKED = Path("/proc/sys/vm/compact_unevictable_allowed")
 #: A disk that the host attaches for this; reading it costs neither memory nor I/O on the host.
 _DISK = Path("/dev/vdb")
 _READ_BYTES = 1 << 20
@@ -25,24 +31,31 @@ def fragment(progress: _Progress, *, every: int = 64) -> dict[str, int]:
     """Fill all available memory and free it again but for one page in ``every``.
 
     The pages that stay are chosen by frame number: it is the guest's *physical* memory that ends up in pieces of less
-    than ``every`` pages. A process that lives as long as the guest holds them.
+    than ``every`` pages. A process that lives as long as the guest holds them, locked, as pages that the kernel may
+    move are moved together by and by (proactive compaction) and the guest would be in one piece again.
 
     :param every: a power of two.
     :returns: ``bytes`` that were filled, and ``kept`` pages.
     :raise MemoryError: the memory could not be had.
+    :raise OSError: the pages could not be locked.
     """
-    size = memory.usable()
+    size = int((memory.available() - _FRAGMENT_RESERVE) / (1 + _OVERHEAD)) // memory.CHUNK * memory.CHUNK
+    _COMPACT_LOCKED.write_text("0")
 
     def work(say: worker.Say) -> mmap.mmap:
         area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         area.madvise(_MADV_NOHUGEPAGE)
         memory.fill(area, size, say)
+        # Before the first page is freed, as the kernel sets to work on the holes at once; they stay holes.
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mlock2(ctypes.c_void_p(_address(area)), ctypes.c_size_t(size), _MLOCK_ONFAULT):
+            raise OSError(ctypes.get_errno(), "mlock2")
         kept = _kept_pages(area, size, every)
         # From one that stays to the next, so that nothing is freed page by page.
         edges = [-1, *kept, size // mmap.PAGESIZE]
         for before, after in itertools.pairwise(edges):
             if length := after - before - 1:
-                area.madvise(_MADV_DONTNEED, (before + 1) * mmap.PAGESIZE, length * mmap.PAGESIZE)
+                area.madvise(_MADV_DONTNEED_LOCKED, (before + 1) * mmap.PAGESIZE, length * mmap.PAGESIZE)
         say("kept", len(kept))
         return area
 

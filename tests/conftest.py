@@ -27,6 +27,18 @@ from fastballoon_cli.progress import Silent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: What takes minutes, to begin with: the lanes of a parallel run then end together.
+_LONG = ("test_random_targets", "test_bench.py", "test_series.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each module's tests in one lane, as they share a guest; the five-minute loop has its own."""
+    for item in items:
+        group = "soak" if "test_random_targets" in item.nodeid else Path(item.nodeid.partition("::")[0]).stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: next((i for i, long in enumerate(_LONG) if long in item.nodeid), len(_LONG)))
+
+
 def await_true(condition, *, seconds: float = 10.0, what: str = "") -> None:
     """Wait for a condition; fail after ``seconds``."""
     deadline = time.monotonic() + seconds

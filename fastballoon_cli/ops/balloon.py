@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastballoon_cli.errors import PreconditionError, UsageError
-from fastballoon_cli.host import procfs
 from fastballoon_cli.host.balloon import BalloonDevice, DeviceCounters, QueueCounters
-from fastballoon_cli.host.vcpus import VcpuClock
-from fastballoon_cli.ops.moving import drive, guest_free
+from fastballoon_cli.ops.moving import drive
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Progress
-from fastballoon_cli.results.model import Change, MoveResult
+from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.results.timeline import HostSide, Timeline
 from fastballoon_cli.units import PAGE_BYTES, format_size
 
@@ -22,13 +20,10 @@ METHODS = ("auto", "page-bitmap", "pfn")
 
 @dataclass(frozen=True)
 class _Reading:
-    """Everything that is read before and after a move."""
+    """The counters on both ends, None where a half is unmodified."""
 
-    balloon: int
-    rss: int
     host: DeviceCounters | None
     guest: Mapping[str, int] | None
-    guest_free: int | None
 
 
 def inflate(
@@ -100,7 +95,8 @@ def _move(
             "no driver in the guest has taken the balloon device",
             hint="the guest's kernel needs CONFIG_VIRTIO_BALLOON; see: fastballoon vm console",
         )
-    check(device.size(), device.ram_bytes)
+    size = device.size()
+    check(size, device.ram_bytes)
     before = _read(session, device)
     agreed = "page-bitmap" if before.host and before.host.page_bitmap else "pfn"
     if method not in ("auto", agreed):
@@ -108,29 +104,24 @@ def _move(
     hello = session.ask("hello")
     options = device.options()
     title = "Inflating" if operation == "inflate" else "Deflating"
-    progress.step(f"{title} the balloon of '{session.record.spec.name}'", float(abs(target - before.balloon)))
+    progress.step(f"{title} the balloon of '{session.record.spec.name}'", float(abs(target - size)))
 
-    vcpus = VcpuClock(session.qmp, session.record.pid)
-    guest_cpu = vcpus.seconds()
-    watched = drive(
+    driven = drive(
         session, device, target, timeout=timeout, progress=progress, why=lambda: _what_stops_it(session, before)
     )
-    guest_cpu = vcpus.seconds() - guest_cpu
-
-    after = _read(session, device)
-    timeline = _timeline(operation, watched, before, after)
+    timeline = _timeline(operation, driven.seconds, before, _read(session, device))
     return MoveResult(
         operation=operation,
         vm=session.record.spec.name,
         method=agreed,
         target_bytes=target,
-        balloon_bytes=Change(before.balloon, after.balloon),
+        balloon_bytes=driven.balloon,
         duration_s=timeline.duration_s,
-        guest_cpu_s=guest_cpu,
+        guest_cpu_s=driven.guest_cpu_s,
         phases_s=timeline.phases,
         counts=timeline.counts,
-        host_rss_bytes=Change(before.rss, after.rss),
-        guest_free_bytes=Change(before.guest_free, after.guest_free),
+        host_rss_bytes=driven.host_rss,
+        guest_free_bytes=driven.guest_free,
         provenance=provenance(session.record, hello, options, timeline.clock),
     )
 
@@ -159,14 +150,7 @@ def _what_stops_it(session: Session, before: _Reading) -> str | None:
 
 
 def _read(session: Session, device: BalloonDevice) -> _Reading:
-    session.record.require_alive()
-    return _Reading(
-        balloon=device.size(),
-        rss=procfs.rss_bytes(session.record.pid),
-        host=device.counters(),
-        guest=session.ask("balloon"),
-        guest_free=guest_free(session),
-    )
+    return _Reading(device.counters(), session.ask("balloon"))
 
 
 def _timeline(operation: str, watched: float, before: _Reading, after: _Reading) -> Timeline:

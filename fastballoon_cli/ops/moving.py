@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from fastballoon_cli.errors import TargetNotReachedError
+from fastballoon_cli.host import procfs
+from fastballoon_cli.host.vcpus import VcpuClock
 from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.results.model import Change
 from fastballoon_cli.units import format_size
 
-__all__ = ["Device", "drive", "guest_free"]
+__all__ = ["Device", "Driven", "drive"]
 
 #: Reading the device's size takes 0.3 ms; this is the error of a duration that is found by polling.
 _POLL_SECONDS = 0.005
@@ -31,6 +35,22 @@ class Device(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Driven:
+    """What a move did to host and guest.
+
+    :ivar seconds: from asking for the target to reaching it.
+    :ivar guest_cpu_s: for which the guest's vCPUs ran meanwhile.
+    :ivar balloon, host_rss, guest_free: bytes.
+    """
+
+    seconds: float
+    guest_cpu_s: float
+    balloon: Change
+    host_rss: Change
+    guest_free: Change
+
+
 def drive(
     session: Session,
     device: Device,
@@ -39,8 +59,8 @@ def drive(
     timeout: float,
     progress: Progress,
     why: Callable[[], str | None] = lambda: None,
-) -> float:
-    """Ask for the target and wait until it is reached; return the seconds that took.
+) -> Driven:
+    """Ask for the target and wait until it is reached.
 
     Whatever ends this early leaves the device's target at what it has reached: a guest must not go on
     chasing a target that nobody waits for.
@@ -49,6 +69,31 @@ def drive(
     :param why: asked when nothing has moved for a while; a reason that it returns ends the wait.
     :raise TargetNotReachedError: the device stopped short.
     """
+    record = session.record
+    record.require_alive()
+    vcpus = VcpuClock(session.qmp, record.pid)
+    balloon, rss, free = device.size(), procfs.rss_bytes(record.pid), _guest_free(session)
+    cpu = vcpus.seconds()
+    seconds = _wait(session, device, target, timeout, progress, why)
+    cpu = vcpus.seconds() - cpu
+    record.require_alive()
+    return Driven(
+        seconds=seconds,
+        guest_cpu_s=cpu,
+        balloon=Change(balloon, device.size()),
+        host_rss=Change(rss, procfs.rss_bytes(record.pid)),
+        guest_free=Change(free, _guest_free(session)),
+    )
+
+
+def _wait(
+    session: Session,
+    device: Device,
+    target: int,
+    timeout: float,
+    progress: Progress,
+    why: Callable[[], str | None],
+) -> float:
     before = size = device.size()
     if size == target:
         return 0.0
@@ -75,14 +120,14 @@ def drive(
         raise
 
 
-def guest_free(session: Session) -> int | None:
+def _guest_free(session: Session) -> int | None:
     """Return the guest's MemFree in bytes, or None where nobody answers."""
     memory = session.ask("memory")
     return int(memory["MemFree"]) if memory else None
 
 
 def _short(session: Session, size: int, target: int, seconds: float, reason: str | None) -> TargetNotReachedError:
-    free = guest_free(session)
+    free = _guest_free(session)
     left = f"; the guest has {format_size(free)} free" if free is not None else ""
     because = f": {reason}" if reason else ""
     return TargetNotReachedError(
