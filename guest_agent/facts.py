@@ -12,6 +12,8 @@ _BALLOON_COUNTERS = Path("/sys/kernel/debug/virtio-balloon")
 _KIB = 1024
 _WARNING = 4  # syslog(2) level; lower is worse
 _INIT = "as init process"
+#: A vCPU that the host did not run for a while; says nothing of the guest.
+_HOST_WAS_BUSY = "hrtimer: interrupt took"
 
 
 def hello(_: _Progress) -> dict[str, Any]:
@@ -66,11 +68,18 @@ def kernel_warnings(_: _Progress) -> list[str]:
                 continue  # overwritten while it was read; the next one follows
             if _INIT in text:
                 lines.clear()
-            priority = int(prefix.split(",", 1)[0])
-            if priority >> 3 == 0 and priority & 7 <= _WARNING:  # facility 0: the kernel itself
+            if is_warning(int(prefix.split(",", 1)[0]), text):
                 lines.append(text.splitlines()[0])
     finally:
         os.close(log)
+
+
+def is_warning(priority: int, text: str) -> bool:
+    """Return whether a line of /dev/kmsg is the kernel's own and a warning, or worse, about the guest.
+
+    :param priority: facility and level, as syslog(2) has them; facility 0 is the kernel.
+    """
+    return priority >> 3 == 0 and priority & 7 <= _WARNING and not text.startswith(_HOST_WAS_BUSY)
 
 
 def _chosen(path: Path) -> str | None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from guest_agent import memory, worker
+from guest_agent import facts, memory, worker
 from guest_agent.__main__ import VERBS, answer, serve
 
 
@@ -89,3 +89,11 @@ def test_a_lasting_worker_stays_and_keeps_what_its_work_returned(tmp_path):
     finally:
         os.kill(result["pid"], 9)
         os.waitpid(result["pid"], 0)
+
+
+def test_a_busy_host_is_no_warning_of_the_guests_kernel():
+    assert facts.is_warning(4, "WARNING: CPU: 0 PID: 1 at mm/page_alloc.c:1")
+    assert facts.is_warning(3, "Bad page state")
+    assert not facts.is_warning(4, "hrtimer: interrupt took 95136466 ns")
+    assert not facts.is_warning(6, "virtio_balloon virtio2: Out of puff! Can't get 1 pages")
+    assert not facts.is_warning(12, "a warning of a user's program")
