@@ -23,6 +23,8 @@ def test_kunit_cases_pass(tool, boot):
     results = tool.in_guest("kunit", "cat /sys/kernel/debug/kunit/virtio_balloon*/results")
     lines = [line for line in results.splitlines() if line.strip().startswith(("ok ", "not ok "))]
     assert len(lines) >= 8, results
+    for suite in ("virtio_balloon_bitmap", "virtio_balloon_host_req"):
+        assert suite in results, results
     assert not [line for line in lines if line.strip().startswith("not ok")], results
 
 
@@ -68,6 +70,25 @@ def test_the_balloon_survives_suspend(tool, fast):
     assert deflated["method"] == "page-bitmap"
     assert deflated["balloon_bytes"]["after"] == 0
     assert kernel_warnings(tool, fast) == []
+
+
+def test_requests_to_drop_caches_survive_suspend_and_unbinding(tool, boot):
+    boot("drop", "--memory", "1G")
+    driver = "/sys/bus/virtio/drivers/virtio_balloon"
+    device = tool.in_guest("drop", f"basename {driver}/virtio*").strip()
+    for stir in (
+        "echo devices > /sys/power/pm_test && echo freeze > /sys/power/state && echo none > /sys/power/pm_test",
+        f"echo {device} > {driver}/unbind && echo {device} > {driver}/bind",
+    ):
+        # Enough to drop that it may be at it when the driver has to stop.
+        tool.in_guest("drop", "cat /dev/vda > /dev/null; ls -R /usr > /dev/null")
+        with hold("drop", Silent()) as session:
+            session.qmp.execute("x-balloon-drop-cache", {"mode": "all"})
+        tool.in_guest("drop", stir)
+        # All slots are there again: one more than there are.
+        for _ in range(5):
+            assert tool.ok("--vm", "drop", "drop-cache")["method"] == "balloon"
+    assert kernel_warnings(tool, "drop") == []
 
 
 def test_a_guest_out_of_memory_takes_its_balloon_back(tool, boot):
