@@ -1,7 +1,8 @@
-"""QEMU for the host, with or without the patch series, and the program that tests its balloon device."""
+"""QEMU for the host, with or without the patch series, and the programs that test its balloon device."""
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -25,13 +26,13 @@ from fastballoon_cli.process import paste
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import GIB, MIB
 
-__all__ = ["QTEST", "QemuArtifact", "QtestArtifact", "compile_qemu", "configure_qemu", "plan_qemu", "qemu", "qtest"]
+__all__ = ["QTESTS", "QemuArtifact", "QtestArtifact", "compile_qemu", "configure_qemu", "plan_qemu", "qemu", "qtest"]
 
 #: Raised when what this module does changes what comes out.
 _RECIPE = 1
 _BINARY = "qemu-system-x86_64"
-#: The test program of the series, as ninja knows it.
-QTEST = "tests/qtest/virtio-balloon-bitmap-test"
+#: The test programs of the series, as ninja knows them.
+QTESTS = ("tests/qtest/virtio-balloon-bitmap-test", "tests/qtest/virtio-balloon-drop-cache-test")
 _FIRMWARE = (Path("/usr/share/seabios"), Path("/usr/share/qemu"))
 #: What must be free: source and its git objects 1.6 GiB, objects and compiler cache 0.6 GiB.
 _NEED_FRESH = int(2.5 * GIB)
@@ -74,10 +75,13 @@ class QemuArtifact:
 
 @dataclass(frozen=True)
 class QtestArtifact:
-    """The test program of the QEMU series; it finds QEMU in ``QTEST_QEMU_BINARY``."""
+    """The test programs of the QEMU series; they find QEMU in ``QTEST_QEMU_BINARY``.
+
+    :param programs: by the names of their files.
+    """
 
     dir: Path
-    binary: Path
+    programs: dict[str, Path]
     key: str
 
 
@@ -95,7 +99,7 @@ def qemu(variant: Variant, progress: Progress) -> QemuArtifact:
             return done
         source, tree = _prepare(variant, series, work)
         with building("qemu") as out:
-            compile_qemu(tree, out, _BINARY, work)
+            compile_qemu(tree, out, [_BINARY], work)
         binary = out / _BINARY
         extra = {"version": _verify(binary, work), "series_sha256": series_sha256(variant, series)}
         with publish("qemu", variant, _inputs(variant, series, source), extra) as folder:
@@ -106,7 +110,7 @@ def qemu(variant: Variant, progress: Progress) -> QemuArtifact:
 
 
 def qtest(progress: Progress) -> QtestArtifact:
-    """Return the test program of the series, built if it is not there yet.
+    """Return the test programs of the series, built if they are not there yet.
 
     :raise PreconditionError: packages or space are missing.
     :raise BuildError: source, patches or compiler failed.
@@ -119,9 +123,10 @@ def qtest(progress: Progress) -> QtestArtifact:
             return done
         source, tree = _prepare(Variant.FAST, series, work)
         with building("qemu") as out:
-            compile_qemu(tree, out, QTEST, work)
+            compile_qemu(tree, out, QTESTS, work)
         with publish("qtest", Variant.FAST, _inputs(Variant.FAST, series, source), {}) as folder:
-            shutil.copy2(out / QTEST, folder / Path(QTEST).name)
+            for target in QTESTS:
+                shutil.copy2(out / target, folder / Path(target).name)
     done = _cached_qtest(series)
     assert done is not None
     return done
@@ -134,7 +139,7 @@ def plan_qemu(variant: Variant) -> Plan:
         return Plan(f"qemu-{variant}", done.dir, [])
     tree, out = tree_dir("qemu"), work_dir("qemu")
     python = tools_dir() / "qemu-python/bin/python"
-    steps = [_configure_command(tree, python), _ninja_command(python, _BINARY)]
+    steps = [_configure_command(tree, python), _ninja_command(python, [_BINARY])]
     commands = source_commands(series, reference_of(variant, series))
     return Plan(f"qemu-{variant}", None, [*commands, *(f"cd {out} && {paste(argv)}" for argv in steps)])
 
@@ -189,15 +194,18 @@ def _cached_qtest(series: Series) -> QtestArtifact | None:
         return None
     key = key_of(_inputs(Variant.FAST, series, source))
     folder = find("qtest", Variant.FAST, key)
-    return QtestArtifact(folder, folder / Path(QTEST).name, key) if folder else None
+    if folder is None:
+        return None
+    names = [Path(target).name for target in QTESTS]
+    return QtestArtifact(folder, {name: folder / name for name in names}, key)
 
 
 def _configure_command(tree: Path, python: Path) -> list[str | Path]:
     return [tree / "configure", f"--python={python}", *_CONFIGURE]
 
 
-def _ninja_command(python: Path, target: str) -> list[str | Path]:
-    return [python.with_name("ninja"), f"-j{jobs()}", target]
+def _ninja_command(python: Path, targets: Sequence[str]) -> list[str | Path]:
+    return [python.with_name("ninja"), f"-j{jobs()}", *targets]
 
 
 def _environment(python: Path) -> dict[str, str | None]:
@@ -223,15 +231,15 @@ def configure_qemu(tree: Path, out: Path, work: Job) -> Path:
     return python
 
 
-def compile_qemu(tree: Path, out: Path, target: str, work: Job) -> str:
-    """Configure and compile one target of ninja's; return what ninja says.
+def compile_qemu(tree: Path, out: Path, targets: Sequence[str], work: Job) -> str:
+    """Configure and compile targets of ninja's; return what ninja says.
 
     :raise BuildError: the compiler refused.
     """
     python = configure_qemu(tree, out, work)
-    work.progress.step(f"compile {Path(target).name}", total=1)
+    work.progress.step(f"compile {' and '.join(Path(target).name for target in targets)}", total=1)
     return work.run(
-        _ninja_command(python, target),
+        _ninja_command(python, targets),
         cwd=out,
         env=_environment(python),
         on_line=partial(ninja_progress, work.progress),

@@ -2,23 +2,26 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from fastballoon_cli import build
+from fastballoon_cli.build.qemu import QTESTS
 from fastballoon_cli.progress import Silent
 
 pytestmark = pytest.mark.qemu
 
-#: Hostile messages that must be among the cases.
+#: Hostile messages that must be among the cases of each program.
 _HOSTILE = 20
 
 
-def test_qtest_cases_pass():
+@pytest.mark.parametrize("program", [Path(target).name for target in QTESTS])
+def test_qtest_cases_pass(program):
     qtest = build.qtest(Silent())
     qemu = build.qemu(build.Variant.FAST, Silent())
     ran = subprocess.run(
-        [qtest.binary, "--tap", "-k"],
+        [qtest.programs[program], "--tap", "-k"],
         env=os.environ | {"QTEST_QEMU_BINARY": str(qemu.binary)},
         capture_output=True,
         text=True,
