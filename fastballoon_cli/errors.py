@@ -9,6 +9,7 @@ __all__ = [
     "FastballoonError",
     "GuestError",
     "InterruptedByUser",
+    "NotInTimeError",
     "PreconditionError",
     "QmpError",
     "TargetNotReachedError",
@@ -68,11 +69,15 @@ class GuestError(FastballoonError):
     meaning = "guest: the guest or its agent failed or did not answer"
 
 
-class TargetNotReachedError(FastballoonError):
-    """The balloon stopped short of its target."""
+class NotInTimeError(FastballoonError):
+    """What was asked of the guest did not come about in time."""
 
     exit_code = 6
-    meaning = "the target was not reached in time"
+    meaning = "not in time: the target was not reached, or the guest did not answer the host's request"
+
+
+class TargetNotReachedError(NotInTimeError):
+    """The balloon stopped short of its target."""
 
 
 class VmLostError(FastballoonError):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from guest_agent import facts, memory, spin, states
+from guest_agent import churn, facts, memory, spin, states
 
 Verb = Callable[..., Any]
 
@@ -21,9 +21,12 @@ VERBS: dict[str, Verb] = {
     "vmstat": facts.vmstat,
     "kernel_warnings": facts.kernel_warnings,
     "compact": memory.compact,
+    "drop_caches": memory.drop_caches,
     "touch": memory.touch,
     "fragment": states.fragment,
     "cache": states.cache,
+    "read_disk": states.read_disk,
+    "rewrite": churn.rewrite,
     "spin": spin.spin,
 }
 

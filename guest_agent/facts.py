@@ -48,6 +48,11 @@ def balloon(_: _Progress) -> dict[str, int] | None:
 
 def vmstat(_: _Progress) -> dict[str, int]:
     """Return /proc/vmstat: events and pages."""
+    return vmstat_now()
+
+
+def vmstat_now() -> dict[str, int]:
+    """Return /proc/vmstat: events and pages."""
     return {key: int(value) for key, value in (line.split() for line in Path("/proc/vmstat").read_text().splitlines())}
 
 

@@ -6,6 +6,7 @@ from fastballoon_cli import __version__
 from fastballoon_cli.cli.balloon import deflate, inflate
 from fastballoon_cli.cli.bench import bench
 from fastballoon_cli.cli.build import build
+from fastballoon_cli.cli.cache import drop_cache
 from fastballoon_cli.cli.common import Context
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.cli.vm import vm
@@ -49,4 +50,5 @@ root.add_command(build)
 root.add_command(vm)
 root.add_command(inflate)
 root.add_command(deflate)
+root.add_command(drop_cache)
 root.add_command(bench)

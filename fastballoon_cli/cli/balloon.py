@@ -2,12 +2,12 @@
 
 import click
 
-from fastballoon_cli.cli.common import SIZE, Context, pass_context
+from fastballoon_cli.cli.common import SIZE, Context, pass_context, qmp_line
 from fastballoon_cli.host import vms
-from fastballoon_cli.ops import balloon
+from fastballoon_cli.ops import balloon, cache
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.ops.session import hold
-from fastballoon_cli.results.render import move_table
+from fastballoon_cli.results.render import drop_cache_table, move_table
 
 __all__ = ["deflate", "inflate"]
 
@@ -23,12 +23,14 @@ _TIMEOUT = 120.0
     show_default=True,
     help="auto takes what guest and QEMU have agreed on; another one fails where that is not it.",
 )
+@click.option("--drop-cache", is_flag=True, help="First have the guest drop its cache; see: fastballoon drop-cache.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @pass_context
-def inflate(ctx: Context, target: int, method: str, dry_run: bool) -> None:
+def inflate(ctx: Context, target: int, method: str, drop_cache: bool, dry_run: bool) -> None:
     """Inflate the balloon, so that the guest's memory goes back to the host.
 
-    Starts the default VM if it does not run.
+    Starts the default VM if it does not run. With --drop-cache, a guest that does not drop its cache keeps its
+    balloon as it is.
 
     \b
     Example:
@@ -36,12 +38,17 @@ def inflate(ctx: Context, target: int, method: str, dry_run: bool) -> None:
     """
     out = ctx.output
     if dry_run:
-        _dry_run(ctx, f"inflate to {target} bytes", target)
+        _dry_run(ctx, f"inflate to {target} bytes", target, drop_cache=drop_cache)
         return
     _default_vm(ctx)
     with hold(ctx.vm, out) as session:
+        timeout = ctx.timeout or cache.DEFAULT_SECONDS
+        dropped = cache.drop(session, "pagecache", timeout=timeout, progress=out) if drop_cache else None
         result = balloon.inflate(session, target, method=method, timeout=ctx.timeout or _TIMEOUT, progress=out)
-    out.emit(result.document(), move_table(result))
+    if dropped is None:
+        out.emit(result.document(), move_table(result))
+    else:
+        out.emit({**result.document(), "drop_cache": dropped.document()}, drop_cache_table(dropped), move_table(result))
 
 
 @click.command()
@@ -75,14 +82,13 @@ def _default_vm(ctx: Context) -> None:
     vm_ops.start(vm_ops.Request(), ctx.output)
 
 
-def _dry_run(ctx: Context, action: str, target: int) -> None:
+def _dry_run(ctx: Context, action: str, target: int, *, drop_cache: bool = False) -> None:
     record = vms.load(ctx.vm)
-    commands = []
-    if record and record.alive:
-        memory = record.spec.memory_bytes
-        monitor = str(record.spec.qmp_socket)
-    else:
-        memory, monitor = vm_ops.Request().memory_bytes, str(vms.vm_dir(ctx.vm) / "qmp.sock")
-        commands.append(f"fastballoon vm start --name {ctx.vm}")
-    commands.append(f'QMP {monitor}: {{"execute": "balloon", "arguments": {{"value": {memory - target}}}}}')
+    running = record is not None and record.alive
+    memory = record.spec.memory_bytes if record and running else vm_ops.Request().memory_bytes
+    monitor = vms.vm_dir(ctx.vm) / "qmp.sock"
+    commands = [] if running else [f"fastballoon vm start --name {ctx.vm}"]
+    if drop_cache:
+        commands.append(qmp_line(monitor, "x-balloon-drop-cache", mode="pagecache"))
+    commands.append(qmp_line(monitor, "balloon", value=memory - target))
     ctx.output.emit({"schema_version": 1, "dry_run": True, "action": action, "commands": commands}, *commands)

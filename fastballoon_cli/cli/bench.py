@@ -13,6 +13,7 @@ import click
 from fastballoon_cli.cli.common import SIZE, Context, pass_context
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench as ops
+from fastballoon_cli.ops.variants import DEFAULTS, VARIANTS
 from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.render_bench import bench_tables
 from fastballoon_cli.units import GIB
@@ -34,27 +35,22 @@ def bench() -> None:
       fast-pfn         the fast build with the feature off: page numbers, with the times of each phase
       stock-reporting  stock with free-page-reporting=on
       virtio-mem       stock, the same bytes unplugged and plugged
+      stock-drop       stock, the cache dropped first by the agent in the guest
+      fast-drop        fast, the cache dropped first through the balloon device
     """
 
 
-def _options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed((
+def _options(scenario: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the options of one scenario's command."""
+    options = [
         click.option(
             "--variant",
             "variants",
             multiple=True,
-            type=click.Choice(list(ops.VARIANTS)),
-            default=ops.DEFAULT_VARIANTS,
+            type=click.Choice([name for name, v in VARIANTS.items() if not v.drops_cache or scenario == "drop-cache"]),
+            default=DEFAULTS[scenario],
             show_default=True,
             help="What to measure; can be given several times.",
-        ),
-        click.option(
-            "--guest-state",
-            type=click.Choice(ops.GUEST_STATES),
-            default="touched",
-            show_default=True,
-            help="idle: as booted. touched: memory was filled and freed. fragmented: one page in 64 of it was kept. "
-            "cached: five eighths of the memory are clean page cache.",
         ),
         click.option("--init-on-alloc", type=click.Choice(["0", "1"]), default="0", show_default=True,
                      help="The guest kernel's init_on_alloc, a default of distributions."),
@@ -66,13 +62,28 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
                      help="auto takes KVM where a guest really boots on it."),
         click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
                      help="Where to write the result.  [default: a dated file in this folder]"),
-    )):  # fmt: skip
-        command = option(command)
-    return command
+    ]  # fmt: skip
+    if scenario != "drop-cache":
+        state = click.option(
+            "--guest-state",
+            type=click.Choice(ops.GUEST_STATES),
+            default="touched",
+            show_default=True,
+            help="idle: as booted. touched: memory was filled and freed. fragmented: one page in 64 of it was kept. "
+            "cached: five eighths of the memory are clean page cache.",
+        )
+        options.insert(1, state)
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 @bench.command()
-@_options
+@_options("inflate")
 @pass_context
 def inflate(ctx: Context, /, **options: Any) -> None:
     """Measure how long it takes until the host has the memory.
@@ -85,7 +96,7 @@ def inflate(ctx: Context, /, **options: Any) -> None:
 
 
 @bench.command()
-@_options
+@_options("deflate")
 @pass_context
 def deflate(ctx: Context, /, **options: Any) -> None:
     """Measure how long it takes until the guest has its memory again, and how long to fill it all once more.
@@ -95,6 +106,22 @@ def deflate(ctx: Context, /, **options: Any) -> None:
       fastballoon bench deflate --variant fast --variant stock
     """
     _run(ctx, "deflate", **options)
+
+
+@bench.command("drop-cache")
+@_options("drop-cache")
+@pass_context
+def drop_cache(ctx: Context, /, **options: Any) -> None:
+    """Measure whether it pays to drop a guest's cache before its balloon is inflated.
+
+    Five eighths of the guest's memory are clean page cache. It is inflated with and without dropping that first;
+    afterwards a reader wants a part of it again.
+
+    \b
+    Example:
+      fastballoon bench drop-cache
+    """
+    _run(ctx, "drop-cache", guest_state="cached", **options)
 
 
 def _run(
@@ -110,13 +137,14 @@ def _run(
 ) -> None:
     plan = ops.Bench(
         scenario=scenario,
-        variants=tuple(dict.fromkeys(variants)),
+        variants=variants,
         init_on_alloc=init_on_alloc == "1",
         memory_bytes=memory,
         target_bytes=target,
         **rest,
     )
-    path = out or Path(f"bench-{scenario}-{plan.guest_state}-{datetime.now():%Y%m%d-%H%M%S}.json")
+    state = "" if scenario == "drop-cache" else f"-{plan.guest_state}"
+    path = out or Path(f"bench-{scenario}{state}-{datetime.now():%Y%m%d-%H%M%S}.json")
     # A folder that can't be written to is said now, not when everything has been measured.
     path.touch()
     try:

@@ -1,6 +1,8 @@
 """What the commands share: the context object and the parameter types."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +11,7 @@ from fastballoon_cli.cli.output import Output
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.units import parse_size
 
-__all__ = ["SIZE", "Context", "pass_context"]
+__all__ = ["SIZE", "Context", "pass_context", "qmp_line"]
 
 
 @dataclass
@@ -43,3 +45,8 @@ class _Size(click.ParamType[int]):
 
 #: A size such as ``3G``; becomes bytes.
 SIZE = _Size()
+
+
+def qmp_line(monitor: Path, command: str, **arguments: object) -> str:
+    """Return what a dry run says of a command to QEMU's monitor."""
+    return f"QMP {monitor}: {json.dumps({'execute': command, 'arguments': arguments})}"

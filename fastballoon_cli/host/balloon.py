@@ -78,7 +78,14 @@ class BalloonDevice:
 
     def options(self) -> dict[str, Any]:
         """Return the on/off properties that the device was made with."""
-        names = ("x-page-bitmap", "free-page-reporting", "free-page-hint", "deflate-on-oom", "page-poison")
+        names = (
+            "x-page-bitmap",
+            "x-drop-cache",
+            "free-page-reporting",
+            "free-page-hint",
+            "deflate-on-oom",
+            "page-poison",
+        )
         found: dict[str, Any] = {}
         for name in names:
             try:

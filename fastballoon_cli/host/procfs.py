@@ -12,6 +12,7 @@ __all__ = [
     "cpu_model",
     "kernel_release",
     "kill",
+    "mapping_rss_bytes",
     "mem_available",
     "rss_bytes",
     "start_time",
@@ -44,6 +45,22 @@ def rss_bytes(pid: int) -> int:
     except FileNotFoundError:
         raise ProcessLookupError(pid) from None
     return pages * os.sysconf("SC_PAGESIZE")
+
+
+def mapping_rss_bytes(pid: int, size: int) -> int:
+    """Return how much of the largest mapping of exactly ``size`` bytes is resident: of a guest's memory, say.
+
+    :raise ProcessLookupError: the process is gone.
+    :raise ValueError: it has no such mapping.
+    """
+    try:
+        text = Path(f"/proc/{pid}/smaps").read_text()
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+    found = re.findall(rf"^Size:\s+{size // KIB} kB\n(?:.*\n){{0,4}}?Rss:\s+(\d+) kB", text, re.MULTILINE)
+    if not found:
+        raise ValueError(f"process {pid} has no mapping of {size} bytes")
+    return max(int(rss) for rss in found) * KIB
 
 
 def thread_cpu_s(pid: int, thread: int) -> float:

@@ -27,6 +27,7 @@ class QemuSpec:
     :ivar memory_bytes: all of the guest's memory, what virtio-mem can take away included.
     :ivar pluggable_bytes: how much of it is lent by a virtio-mem device, all of it at first; 0 for no such device.
     :ivar zero_disk_bytes: size of a second disk that reads as zeros and lies nowhere; 0 for none.
+    :ivar scratch_disk_bytes: size of a further disk that keeps what is written and goes with the VM; 0 for none.
     :ivar append: further words for the guest kernel's command line.
     :ivar ssh_port: port on 127.0.0.1 that is forwarded to the guest's sshd.
     :ivar directory: the VM's own folder; sockets, logs and keys live there.
@@ -46,6 +47,7 @@ class QemuSpec:
     directory: Path
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
+    scratch_disk_bytes: int = 0
 
     @property
     def qmp_socket(self) -> Path:
@@ -71,6 +73,11 @@ class QemuSpec:
     def qemu_log(self) -> Path:
         """QEMU's own output."""
         return self.directory / "qemu.log"
+
+    @property
+    def scratch_disk(self) -> Path:
+        """A file of :attr:`scratch_disk_bytes`, if there is such a disk."""
+        return self.directory / "scratch.img"
 
     def fw_cfg_file(self, name: str) -> Path:
         """Return where a file lies that the guest's init reads from fw_cfg."""
@@ -102,6 +109,7 @@ class QemuSpec:
             *("-device", balloon),
             *self._virtio_mem(),
             *self._zero_disk(),
+            *self._scratch_disk(),
             *self._fw_cfg("authorized_keys"),
             *self._fw_cfg("host_key"),
             *self._fw_cfg("agent.pyz"),
@@ -130,6 +138,12 @@ class QemuSpec:
         # Without read-zeroes the guest's buffers would stay as they are, and the host would not hold them.
         disk = f"driver=null-co,node-name=zeros,size={self.zero_disk_bytes},read-zeroes=on"
         return ("-blockdev", disk, "-device", "virtio-blk-pci,drive=zeros")
+
+    def _scratch_disk(self) -> tuple[str, ...]:
+        if not self.scratch_disk_bytes:
+            return ()
+        drive = f"if=none,id=scratch,file={_comma(self.scratch_disk)},format=raw"
+        return ("-drive", drive, "-device", "virtio-blk-pci,drive=scratch,serial=scratch")
 
     def _fw_cfg(self, name: str) -> tuple[str, str]:
         return ("-fw_cfg", f"name={_FW_CFG}/{name},file={_comma(self.fw_cfg_file(name))}")

@@ -64,6 +64,25 @@ class Qmp:
         """
         return self._runner.run(self._execute(command, arguments, timeout or self._timeout))
 
+    def execute_until(
+        self,
+        command: str,
+        arguments: Mapping[str, object],
+        *,
+        event: str,
+        ends: Callable[[Any, Mapping[str, Any]], bool],
+        timeout: float,
+    ) -> dict[str, Any]:
+        """Run a command that starts something, wait for the event that ends it, and return that event's data.
+
+        :param ends: given the command's answer and an event's data; says whether the one is the end of the other.
+        :param timeout: seconds for the event, from the command's answer.
+        :raise CommandNotFoundError: this QEMU does not know the command.
+        :raise QmpError: QEMU refused it, or no such event came in time.
+        :raise VmLostError: QEMU went away.
+        """
+        return self._runner.run(self._execute_until(command, arguments, event, ends, timeout))
+
     def close(self) -> None:
         """Disconnect; does nothing when the connection has ended already."""
         try:
@@ -96,6 +115,29 @@ class Qmp:
             raise VmLostError(f"QEMU ended during '{command}'") from e
         except QMPError as e:
             raise QmpError(f"'{command}' failed: {e}") from e
+
+    async def _execute_until(
+        self,
+        command: str,
+        arguments: Mapping[str, object],
+        event: str,
+        ends: Callable[[Any, Mapping[str, Any]], bool],
+        timeout: float,
+    ) -> dict[str, Any]:
+        # Listening begins before the command: its event may be on the way when its answer is read.
+        with self._client.listener(event) as listener:
+            answer = await self._execute(command, arguments, self._timeout)
+            deadline = time.monotonic() + timeout
+            while True:
+                try:
+                    message = await self._unless_lost(listener.get(), max(0.0, deadline - time.monotonic()))
+                except TimeoutError:
+                    raise QmpError(f"QEMU told of no end of '{command}' within {timeout:g} s") from None
+                except EOFError as e:
+                    raise VmLostError(f"QEMU ended during '{command}'") from e
+                data = message.get("data")
+                if isinstance(data, dict) and ends(answer, data):
+                    return data
 
     async def _unless_lost(self, call: Coroutine[Any, Any, _T], timeout: float) -> _T:
         reply = asyncio.ensure_future(call)

@@ -9,18 +9,19 @@ from fastballoon_cli.errors import FastballoonError, PreconditionError, UsageErr
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import procfs
 from fastballoon_cli.host.floor import discard_seconds
-from fastballoon_cli.ops import balloon, virtio_mem
+from fastballoon_cli.host.vcpus import VcpuClock
+from fastballoon_cli.ops import balloon, cache, virtio_mem
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.ops.session import Session, hold
+from fastballoon_cli.ops.variants import DEFAULTS, VARIANTS
 from fastballoon_cli.progress import Nested, Progress, Silent
 from fastballoon_cli.results.bench import BenchResult, Case, Failure, Sample, move_sample
 from fastballoon_cli.results.model import MoveResult
-from fastballoon_cli.units import GIB, MIB, format_size
+from fastballoon_cli.units import GIB, MIB, PAGE_BYTES, format_size
 
-__all__ = ["DEFAULT_VARIANTS", "GUEST_STATES", "VARIANTS", "Bench", "run"]
+__all__ = ["GUEST_STATES", "Bench", "run"]
 
 GUEST_STATES = ("idle", "touched", "fragmented", "cached")
-DEFAULT_VARIANTS = ("stock", "fast-pfn", "fast")
 
 #: A guest state takes the guest minutes rather than seconds when it is a large one.
 _STATE_SECONDS = 600.0
@@ -28,44 +29,24 @@ _MOVE_SECONDS = 300.0
 _BOOT_SECONDS = 180.0
 #: One page in so many stays in a fragmented guest.
 _KEPT_EVERY = 64
+#: What a reader looks at again when the balloon has been inflated, from the end of what was cached.
+_REREAD_BYTES = 256 * MIB
 #: virtio-mem plugs and unplugs in multiples of this, a memory section of x86-64.
 _SECTION_BYTES = 128 * MIB
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A way to take a guest's memory.
-
-    :ivar kernel, qemu: which builds.
-    :ivar pluggable: the memory is lent by virtio-mem, and a target is reached by unplugging.
-    """
-
-    kernel: str
-    qemu: str
-    balloon_options: str = ""
-    pluggable: bool = False
-
-
-VARIANTS = {
-    "fast": Variant(kernel="fast", qemu="fast"),
-    "stock": Variant(kernel="stock", qemu="stock"),
-    # The PFN path of the instrumented build: it has the phases that an unmodified pair can't tell.
-    "fast-pfn": Variant(kernel="fast", qemu="fast", balloon_options="x-page-bitmap=off"),
-    "stock-reporting": Variant(kernel="stock", qemu="stock", balloon_options="free-page-reporting=on"),
-    "virtio-mem": Variant(kernel="stock", qemu="stock", pluggable=True),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     """What is to be measured.
 
-    :ivar scenario: ``inflate`` or ``deflate``; the latter inflates first and measures the way back.
+    :ivar scenario: a key of :data:`fastballoon_cli.ops.variants.DEFAULTS`; ``deflate`` inflates first and measures the
+        way back, ``drop-cache`` takes a cached guest's memory.
+    :ivar variants: keys of :data:`fastballoon_cli.ops.variants.VARIANTS`; none: the scenario's own.
     :ivar target_bytes: the balloon's size; by default three quarters of the memory, five eighths when fragmented.
     """
 
     scenario: str
-    variants: tuple[str, ...] = DEFAULT_VARIANTS
+    variants: tuple[str, ...] = ()
     guest_state: str = "touched"
     init_on_alloc: bool = False
     memory_bytes: int = 4 * GIB
@@ -81,6 +62,16 @@ class Bench:
             return self.target_bytes
         eighths = 5 if self.guest_state == "fragmented" else 6
         return self.memory_bytes // 8 * eighths
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The variants, each once."""
+        return tuple(dict.fromkeys(self.variants or DEFAULTS[self.scenario]))
+
+    @property
+    def cached_bytes(self) -> int:
+        """What a cached guest has in its page cache."""
+        return self.memory_bytes // 8 * 5
 
     def request(self, variant: str) -> vm_ops.Request:
         """Return the VM that one sample of a variant is taken on."""
@@ -112,11 +103,11 @@ def run(bench: Bench, progress: Progress) -> BenchResult:
     :raise FastballoonError: not a single sample could be taken; the reason of the last one.
     """
     _check(bench)
-    for variant in bench.variants:
+    for variant in bench.chosen:
         build.qemu(build.Variant(VARIANTS[variant].qemu), progress)
         build.kernel(build.Variant(VARIANTS[variant].kernel), progress)
     build.image(progress)
-    cases = {variant: Case(variant) for variant in bench.variants}
+    cases = {variant: Case(variant) for variant in bench.chosen}
     result = BenchResult(
         scenario=bench.scenario,
         guest_state=bench.guest_state,
@@ -131,7 +122,7 @@ def run(bench: Bench, progress: Progress) -> BenchResult:
     done = 0
     try:
         for number in range(1, bench.repeat + 1):
-            if bench.scenario == "inflate":
+            if bench.scenario != "deflate":
                 result.floor.append(_floor(bench))
             for variant, case in cases.items():
                 label = f"round {number} of {bench.repeat}, {variant}"
@@ -162,7 +153,7 @@ def _check(bench: Bench) -> None:
             f"{format_size(bench.memory_bytes)}",
             hint="--target is the balloon's size",
         )
-    if any(VARIANTS[variant].pluggable for variant in bench.variants) and bench.target % _SECTION_BYTES:
+    if any(VARIANTS[variant].pluggable for variant in bench.chosen) and bench.target % _SECTION_BYTES:
         raise UsageError(
             f"virtio-mem cannot unplug {format_size(bench.target)}",
             hint=f"use a --target that is a multiple of {format_size(_SECTION_BYTES)}",
@@ -209,30 +200,59 @@ def _prepare(bench: Bench, agent: AgentClient, progress: Progress) -> None:
             agent.call("fragment", every=_KEPT_EVERY, timeout=_STATE_SECONDS, on_progress=watch)
         case "cached":
             progress.step("Filling the guest's page cache", float(bench.memory_bytes))
-            agent.call("cache", size=bench.memory_bytes // 8 * 5, timeout=_STATE_SECONDS, on_progress=watch)
+            agent.call("cache", size=bench.cached_bytes, timeout=_STATE_SECONDS, on_progress=watch)
 
 
 def _measure(bench: Bench, variant: str, session: Session, progress: Progress) -> tuple[MoveResult, Sample]:
     move = _mover(variant, session, progress)
-    result = move(bench.target)
-    if bench.scenario == "inflate":
-        return result, move_sample(result)
-    result = move(0)
     assert session.agent
-    # Memory that comes back slower than it went would be a poor bargain.
-    again = vm_ops.touch(session.agent, progress, size=bench.target)
-    return result, {**move_sample(result), "retouch_s": again["fill_s"]}
+    match bench.scenario:
+        case "drop-cache":
+            vcpus = VcpuClock(session.qmp, session.record.pid)
+            parts, cpu = {}, vcpus.seconds()
+            if VARIANTS[variant].drops_cache:
+                dropped = cache.drop(session, "pagecache", timeout=_MOVE_SECONDS, progress=progress)
+                parts["drop_s"] = dropped.duration_s
+            result = move(bench.target)
+            parts["inflate_s"] = result.duration_s
+            whole = {"duration_s": sum(parts.values()), "guest_cpu_s": vcpus.seconds() - cpu}
+            sample = {**move_sample(result), **parts, **whole}
+            return result, {**sample, **_afterwards(bench, session.record.pid, session.agent)}
+        case "deflate":
+            move(bench.target)
+            result = move(0)
+            # Memory that comes back slower than it went would be a poor bargain.
+            again = vm_ops.touch(session.agent, progress, size=bench.target)
+            return result, {**move_sample(result), "retouch_s": again["fill_s"]}
+        case _:
+            result = move(bench.target)
+            return result, move_sample(result)
+
+
+def _afterwards(bench: Bench, pid: int, agent: AgentClient) -> Sample:
+    """Return what guest and host hold now, and what somebody pays who reads again what was cached last."""
+    resident = procfs.mapping_rss_bytes(pid, bench.memory_bytes)
+    memory = agent.call("memory")
+    size = min(_REREAD_BYTES, (bench.memory_bytes - bench.target) // 4)
+    read = agent.call("read_disk", offset=bench.cached_bytes - size, size=size, timeout=_STATE_SECONDS)
+    return {
+        "guest_ram_rss_bytes_after": resident,
+        "guest_used_bytes_after": memory["MemTotal"] - memory["MemFree"],
+        "reread_bytes": size,
+        "reread_s": read["ns"] / 1e9,
+        "refaulted_pages": read["disk_bytes"] // PAGE_BYTES,
+    }
 
 
 def _mover(variant: str, session: Session, progress: Progress) -> Callable[[int], MoveResult]:
     """Return what moves this variant's memory: the size to be taken from the guest in bytes -> the result."""
-    if VARIANTS[variant].pluggable:
+    chosen = VARIANTS[variant]
+    if chosen.pluggable:
         return lambda size: virtio_mem.move(session, size, timeout=_MOVE_SECONDS, progress=progress)
-    method = "page-bitmap" if variant == "fast" else "pfn"
 
     def move(size: int) -> MoveResult:
         if size:
-            return balloon.inflate(session, size, method=method, timeout=_MOVE_SECONDS, progress=progress)
+            return balloon.inflate(session, size, method=chosen.method, timeout=_MOVE_SECONDS, progress=progress)
         return balloon.deflate(session, timeout=_MOVE_SECONDS, progress=progress)
 
     return move

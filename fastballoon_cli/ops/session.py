@@ -79,9 +79,12 @@ def connect_agent(record: Record, *, timeout: float) -> AgentClient:
 
 
 @contextmanager
-def hold(name: str, progress: Progress, *, need_agent: bool = False) -> Iterator[Session]:
+def hold(
+    name: str, progress: Progress, *, need_agent: bool = False, patience: float = _AGENT_PATIENCE
+) -> Iterator[Session]:
     """Hold a running VM for one operation.
 
+    :param patience: seconds for the agent's first answer.
     :param need_agent: fail when the agent does not answer, instead of going on without it.
     :raise PreconditionError: no such VM, or somebody else holds it.
     :raise VmLostError: its QEMU has ended.
@@ -91,7 +94,7 @@ def hold(name: str, progress: Progress, *, need_agent: bool = False) -> Iterator
         record = running(name)
         with Qmp(record.spec.qmp_socket) as qmp:
             try:
-                agent = connect_agent(record, timeout=_AGENT_PATIENCE)
+                agent = connect_agent(record, timeout=patience)
             except GuestError as e:
                 if need_agent:
                     raise

@@ -12,7 +12,7 @@ from typing import Any
 from fastballoon_cli import build
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError, UsageError, VmLostError
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host import accel, procfs, vms
+from fastballoon_cli.host import accel, drop_cache, procfs, vms
 from fastballoon_cli.host.balloon import BalloonDevice
 from fastballoon_cli.host.keys import make_key_pair
 from fastballoon_cli.host.qemu import QemuSpec
@@ -30,6 +30,8 @@ _MIN_MEMORY = 256 * MIB
 _HOST_RESERVE = 512 * MIB
 _QUIT_SECONDS = 5.0
 _TRIES = 5
+#: Properties of a patched QEMU's balloon; all on unless the user says otherwise.
+_FEATURES = ("x-page-bitmap", "x-drop-cache")
 #: Under TCG a boot was seen to hang, its kernel waiting for a timer in vain. A boot takes seconds; after so long
 #: without an answer another one is likely to be the quicker way.
 _BOOT_PATIENCE = 45.0
@@ -42,7 +44,7 @@ class Request:
     :ivar kernel, qemu: ``fast`` or ``stock``; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
-    :ivar pluggable_bytes, zero_disk_bytes: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
+    :ivar pluggable_bytes, zero_disk_bytes, scratch_disk_bytes: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
     """
 
     name: str = "default"
@@ -55,6 +57,7 @@ class Request:
     append: str = ""
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
+    scratch_disk_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ def plan(request: Request, progress: Progress) -> StartPlan:
     image = build.image(progress)
     firmware = tuple(qemu.firmware)
     options = request.balloon_options
-    if request.qemu == "fast" and "x-page-bitmap" not in options:
-        options = ",".join(filter(None, ["x-page-bitmap=on", options]))
+    if request.qemu == "fast":
+        unsaid = [f"{feature}=on" for feature in _FEATURES if feature not in options]
+        options = ",".join(filter(None, [*unsaid, options]))
     spec = QemuSpec(
         name=request.name,
         binary=qemu.binary,
@@ -105,6 +109,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         append=request.append,
         pluggable_bytes=request.pluggable_bytes,
         zero_disk_bytes=request.zero_disk_bytes,
+        scratch_disk_bytes=request.scratch_disk_bytes,
         ssh_port=_free_port(),
         directory=directory,
     )
@@ -267,6 +272,7 @@ def status(name: str) -> dict[str, Any]:
         counters = device.counters()
         balloon = device.size()
         options = device.options()
+        drop_method = "balloon" if drop_cache.agreed(qmp) else "agent"
     spec = record.spec
     return {
         "schema_version": 1,
@@ -279,6 +285,7 @@ def status(name: str) -> dict[str, Any]:
         "kernel_variant": record.kernel,
         "qemu_variant": record.qemu,
         "method": "page-bitmap" if counters and counters.page_bitmap else "pfn",
+        "drop_cache_method": drop_method,
         "balloon_bytes": balloon,
         "host_rss_bytes": procfs.rss_bytes(record.pid),
         "ssh_port": spec.ssh_port,
@@ -311,6 +318,9 @@ def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, ve
 def _furnish(spec: QemuSpec) -> None:
     """Put into the VM's folder what its command line points to: keys, and the agent for the guest."""
     folder = spec.directory
+    if spec.scratch_disk_bytes:
+        with spec.scratch_disk.open("wb") as disk:
+            disk.truncate(spec.scratch_disk_bytes)
     make_key_pair(folder / "ssh_key", spec.fw_cfg_file("authorized_keys"))
     make_key_pair(spec.fw_cfg_file("host_key"), folder / "known_hosts", prefix="fastballoon-guest ")
     with as_file(files("guest_agent")) as source:

@@ -9,7 +9,7 @@ from fastballoon_cli.results.stats import median, ratio_interval
 __all__ = ["BenchResult", "Case", "Failure", "Ratio", "Sample", "move_sample"]
 
 #: Metrics that are compared between variants; the others are shown as they are.
-_COMPARED = ("duration_s", "guest_cpu_s", "retouch_s")
+_COMPARED = ("duration_s", "guest_cpu_s", "retouch_s", "drop_s", "reread_s")
 
 #: One sample: metric -> value; seconds, bytes, or a count, as the name says.
 Sample = dict[str, float]
@@ -88,7 +88,7 @@ class Case:
 class BenchResult:
     """A bench of one scenario in one guest state.
 
-    :ivar scenario: ``inflate`` or ``deflate``.
+    :ivar scenario: ``inflate``, ``deflate`` or ``drop-cache``.
     :ivar target_bytes: the balloon's size after inflating.
     :ivar floor: seconds that the bare ``madvise`` of as many bytes took in this run; empty for a deflation.
     :ivar interrupted: the run was ended early; all finished samples are here.
@@ -109,9 +109,10 @@ class BenchResult:
         return next((case for case in self.cases if case.variant == variant and case.samples), None)
 
     def pairs(self) -> list[tuple[Case, Case]]:
-        """Return what is compared: everything with ``fast``, and the build with the feature off with stock."""
+        """Return what is compared: everything with ``fast``, and what differs in one thing only."""
         found = []
-        for over, under in [*((case.variant, "fast") for case in self.cases), ("fast-pfn", "stock")]:
+        alike = [("fast-pfn", "stock"), ("stock-drop", "fast-drop"), ("stock-drop", "stock")]
+        for over, under in [*((case.variant, "fast") for case in self.cases), *alike]:
             one, other = self.case(over), self.case(under)
             if over != under and one and other:
                 found.append((one, other))

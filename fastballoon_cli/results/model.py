@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["SCHEMA_VERSION", "Change", "Counts", "MoveResult", "Phases"]
+__all__ = ["SCHEMA_VERSION", "Change", "Counts", "DropCacheResult", "MoveResult", "Phases"]
 
 SCHEMA_VERSION = 1
 
@@ -48,6 +48,32 @@ class Counts:
     kicks: int | None = None
     messages: int | None = None
     discards: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropCacheResult:
+    """A cache that was dropped.
+
+    :ivar mode: ``pagecache``, ``slab`` or ``all``.
+    :ivar method: ``balloon`` or ``agent``: which way the guest was asked.
+    :ivar duration_s: from the request to the guest's answer.
+    :ivar freed_bytes: what the guest's kernel says it freed; the agent's way, by how much its cache is smaller.
+    :ivar guest_cached_bytes: page cache without shared memory, and slab that can be reclaimed.
+    """
+
+    vm: str
+    mode: str
+    method: str
+    duration_s: float
+    freed_bytes: int
+    guest_cached_bytes: Change
+    guest_free_bytes: Change
+    host_rss_bytes: Change
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as it is printed and stored."""
+        return {"schema_version": SCHEMA_VERSION, "operation": "drop-cache", **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)

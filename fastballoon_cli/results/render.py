@@ -3,10 +3,10 @@
 from rich import box
 from rich.table import Table
 
-from fastballoon_cli.results.model import Change, MoveResult, Phases
+from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult, Phases
 from fastballoon_cli.units import format_duration, format_size
 
-__all__ = ["PHASES", "move_table"]
+__all__ = ["PHASES", "drop_cache_table", "move_table"]
 
 #: Field of a result's phases -> what it is called.
 PHASES = {
@@ -21,11 +21,7 @@ PHASES = {
 
 def move_table(result: MoveResult) -> Table:
     """Return a table of an inflation or deflation: requested, reached, duration, phases, memory."""
-    title = f"{result.operation} '{result.vm}' ({result.method}, {result.provenance.get('accel', '?')})"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
+    table = _table(result.operation, result)
     table.add_row("balloon before", _size(result.balloon_bytes.before), "")
     table.add_row("balloon requested", format_size(result.target_bytes), "")
     table.add_row("balloon reached", _size(result.balloon_bytes.after), _bytes(result.balloon_bytes.after))
@@ -37,6 +33,27 @@ def move_table(result: MoveResult) -> Table:
             table.add_row(f"  {name}", f"{count}", "")
     _add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
     _add_memory(table, "guest free memory", result.guest_free_bytes)
+    return table
+
+
+def drop_cache_table(result: DropCacheResult) -> Table:
+    """Return a table of a dropped cache: which one, how long it took, what it freed."""
+    table = _table("drop-cache", result)
+    table.add_row("mode", result.mode, "")
+    table.add_row("duration", format_duration(result.duration_s), "")
+    table.add_row("freed", format_size(result.freed_bytes), _bytes(result.freed_bytes))
+    _add_memory(table, "guest cache", result.guest_cached_bytes)
+    _add_memory(table, "guest free memory", result.guest_free_bytes)
+    _add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
+    return table
+
+
+def _table(operation: str, result: DropCacheResult | MoveResult) -> Table:
+    title = f"{operation} '{result.vm}' ({result.method}, {result.provenance.get('accel', '?')})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
     return table
 
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.render import PHASES
 from fastballoon_cli.results.stats import median
-from fastballoon_cli.units import GIB, format_duration, format_size
+from fastballoon_cli.units import GIB, PAGE_BYTES, format_duration, format_size
 
 __all__ = ["bench_tables"]
 
@@ -19,6 +19,8 @@ _UNKNOWN = "-"
 def bench_tables(result: BenchResult) -> list[RenderableType]:
     """Return a table of the variants, a table of phases, and what there is to know about them."""
     tables: list[RenderableType] = [_variants(result)]
+    if result.scenario == "drop-cache":
+        tables.append(_afterwards(result))
     if any(case.values("send_s") for case in result.cases):
         tables.append(_phases(result))
     tables.extend(_notes(result))
@@ -27,10 +29,10 @@ def bench_tables(result: BenchResult) -> list[RenderableType]:
 
 def _variants(result: BenchResult) -> Table:
     zeroing = ", init_on_alloc=1" if result.init_on_alloc else ""
-    way = "to" if result.scenario == "inflate" else "from"
+    way = "from" if result.scenario == "deflate" else "to"
     title = (
-        f"{result.scenario} {way} {format_size(result.target_bytes)}, {result.guest_state} guest of "
-        f"{format_size(result.memory_bytes)}{zeroing}; medians"
+        f"{result.scenario.replace('drop-cache', 'drop-cache and inflate')} {way} {format_size(result.target_bytes)}, "
+        f"{result.guest_state} guest of {format_size(result.memory_bytes)}{zeroing}; medians"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     table.add_column("variant", style="bold")
@@ -56,6 +58,33 @@ def _variants(result: BenchResult) -> Table:
             again = case.median("retouch_s")
             cells.append(_UNKNOWN if again is None else format_duration(again))
         table.add_row(case.variant, *cells, *(_per_gib(result, case, name) for name in ("kicks", "discards")))
+    return table
+
+
+def _afterwards(result: BenchResult) -> Table:
+    """What dropping the cache costs and leaves: the parts of the duration, the guest's use, a reader's misses."""
+    table = Table(title="and afterwards; medians", title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table.add_column("variant", style="bold")
+    left = result.memory_bytes - result.target_bytes
+    for column in ("drop", "inflate", "guest RAM on the host", f"of {format_size(left)} left to it", "the guest uses"):
+        table.add_column(column, justify="right")
+    table.add_column("a reader's misses (pages)", justify="right")
+    table.add_column("and time", justify="right")
+    for case in result.cases:
+        if not case.values("reread_s"):
+            continue
+        rss, used = case.median("guest_ram_rss_bytes_after") or 0, case.median("guest_used_bytes_after") or 0
+        drop = case.median("drop_s")
+        table.add_row(
+            case.variant,
+            _UNKNOWN if drop is None else format_duration(drop),
+            format_duration(case.median("inflate_s") or 0.0),
+            format_size(int(rss)),
+            f"{rss / left:.2f}",
+            format_size(int(used)),
+            f"{case.median('refaulted_pages') or 0:.0f} of {int(case.values('reread_bytes')[0]) // PAGE_BYTES}",
+            format_duration(case.median("reread_s") or 0.0),
+        )
     return table
 
 
@@ -105,6 +134,11 @@ def _ms(seconds: float) -> str:
 
 def _notes(result: BenchResult) -> list[str]:
     notes = []
+    for above, below in (("stock-drop", "fast-drop"), ("stock-drop", "stock"), ("fast-drop", "fast")):
+        over, under = result.case(above), result.case(below)
+        if over and under and (ratio := over.ratio(under, "duration_s")):
+            interval = f"{ratio.low:.3g} .. {ratio.high:.3g} at 95 %"
+            notes.append(f"{over.variant} takes {ratio.value:.3g} times as long as {under.variant} ({interval}).")
     if result.case("stock") and result.case("fast-pfn"):
         notes.append("An unmodified pair counts no phases: stock's are those of fast-pfn, the same page number path.")
     if result.floor:

@@ -176,3 +176,18 @@ def test_a_cpu_bound_process_loses_no_more_than_with_the_unmodified_pair(tool, b
         lost[variant] = seconds * (1 - disturbed[0] / undisturbed)
     # A tenth of the time is what other work on this machine may take.
     assert lost["fast"] <= lost["stock"] + 0.1 * seconds, lost
+
+
+def test_whether_it_pays_to_drop_the_cache_first(tool, tmp_path):
+    document, cases = bench(tool, tmp_path, "drop-cache", "--memory", "2G")
+    assert list(cases) == ["stock", "stock-drop", "fast", "fast-drop"]
+    assert document["guest_state"] == "cached"
+    assert document["ratios"]["stock-drop/fast-drop"]["duration_s"] >= 1
+    for name, case in cases.items():
+        parts = case.get("drop_s", 0.0) + case["inflate_s"]
+        assert case["duration_s"] == pytest.approx(parts)
+        assert ("drop_s" in case) == name.endswith("-drop")
+        assert case["oom_kills"] == 0
+    assert cases["fast-drop"]["guest_ram_rss_bytes_after"] <= 1.1 * (2 * GIB - TARGET)
+    # Nothing of what was dropped is there for a reader.
+    assert cases["fast-drop"]["refaulted_pages"] >= 0.95 * cases["fast-drop"]["reread_bytes"] / 4096

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -112,3 +113,35 @@ def test_a_vm_without_a_balloon(qemu):
     socket, _ = qemu("stock")
     with Qmp(socket) as qmp, pytest.raises(PreconditionError, match="no balloon device"):
         BalloonDevice(qmp)
+
+
+def create_file(path):
+    return {"job-id": "job", "options": {"driver": "file", "filename": str(path), "size": 4096}}
+
+
+def test_the_event_that_ends_a_command_is_waited_for(qemu, tmp_path):
+    socket, _ = qemu("fast")
+    with Qmp(socket) as qmp:
+        data = qmp.execute_until(
+            "blockdev-create",
+            create_file(tmp_path / "disk"),
+            event="JOB_STATUS_CHANGE",
+            ends=lambda answer, data: data["id"] == "job" and data["status"] == "concluded",
+            timeout=10,
+        )
+    assert data == {"id": "job", "status": "concluded"}
+    assert (tmp_path / "disk").stat().st_size == 4096
+
+
+def test_an_end_that_never_comes_is_given_up_and_a_killed_qemu_noticed(qemu, tmp_path):
+    socket, process = qemu("fast")
+    with Qmp(socket) as qmp:
+        since = time.monotonic()
+        never = dict(event="JOB_STATUS_CHANGE", ends=lambda answer, data: False)
+        with pytest.raises(QmpError, match=r"no end of 'blockdev-create' within 0\.5 s"):
+            qmp.execute_until("blockdev-create", create_file(tmp_path / "disk"), timeout=0.5, **never)
+        assert time.monotonic() - since < 5
+        qmp.execute("job-dismiss", {"id": "job"})
+        threading.Timer(0.3, os.kill, (process.pid, signal.SIGKILL)).start()
+        with pytest.raises(VmLostError):
+            qmp.execute_until("blockdev-create", create_file(tmp_path / "other"), timeout=30, **never)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from guest_agent import facts, memory, worker
+from guest_agent import churn, facts, memory, worker
 from guest_agent.__main__ import VERBS, answer, serve
 
 
@@ -41,8 +41,29 @@ def test_a_bad_request_gets_an_answer_and_stops_nothing():
 
 
 def test_there_is_no_way_to_run_a_command():
-    known = {"hello", "memory", "balloon", "vmstat", "kernel_warnings", "compact", "touch", "fragment", "cache", "spin"}
+    known = {
+        "hello", "memory", "balloon", "vmstat", "kernel_warnings", "compact", "drop_caches", "touch", "fragment",
+        "cache", "read_disk", "rewrite", "spin",
+    }  # fmt: skip
     assert set(VERBS) == known
+
+
+def test_a_disk_that_loses_a_write_is_noticed(tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(4 << 20))
+    monkeypatch.setattr(churn, "scratch_disk", lambda: disk)
+    good = churn.rewrite(lambda done: None, size=4 << 20, seconds=0.2)
+    assert good["written"] >= 1
+    assert good["checked"] > good["written"]
+    assert good["mismatches"] == 0
+
+    def lose(_done):
+        with disk.open("r+b") as file:
+            file.write(b"lost")
+
+    assert churn.rewrite(lose, size=4 << 20, seconds=0.2)["mismatches"] >= 1
+    with pytest.raises(ValueError, match="less than two"):
+        churn.rewrite(lose, size=4096, seconds=0.1)
 
 
 def test_memory_reads_back_as_it_was_written():

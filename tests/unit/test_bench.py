@@ -107,6 +107,24 @@ def test_the_table_says_what_a_reader_asks():
     assert "9.0 ms" in text
 
 
+def test_what_dropping_the_cache_costs_and_leaves_is_shown():
+    after = dict(guest_ram_rss_bytes_after=GIB, guest_used_bytes_after=GIB // 4, reread_s=0.5, reread_bytes=256 << 20)
+    bench = result(
+        case("stock-drop", [5.0], drop_s=1.0, inflate_s=4.0, refaulted_pages=65536, **after),
+        case("fast", [0.2], inflate_s=0.2, refaulted_pages=100, **after),
+        case("fast-drop", [0.5], drop_s=0.4, inflate_s=0.1, refaulted_pages=65536, **after),
+        scenario="drop-cache",
+        guest_state="cached",
+    )
+    text = shown(bench)
+    assert "drop-cache and inflate to 3 GiB, cached guest of 4 GiB" in text
+    assert "stock-drop takes 10 times as long as fast-drop" in text
+    assert "fast-drop takes 2.5 times as long as fast" in text
+    assert "100 of 65536" in text
+    assert "1.00" in text  # residual: 1 GiB of the 1 GiB that is left to the guest
+    assert bench.document()["ratios"]["stock-drop/fast-drop"]["duration_s"] == 10.0
+
+
 def test_an_interval_covers_the_true_ratio_and_is_the_same_each_time():
     chance = random.Random(7)
     hits = 0
@@ -139,3 +157,8 @@ def test_targets_follow_the_memory():
     assert ops.Bench(scenario="inflate", memory_bytes=8 * GIB).target == 6 * GIB
     assert ops.Bench(scenario="inflate", guest_state="fragmented").target == 5 * GIB // 2
     assert ops.Bench(scenario="inflate", target_bytes=GIB).target == GIB
+
+
+def test_variants_follow_the_scenario():
+    assert ops.Bench(scenario="drop-cache").chosen == ("stock", "stock-drop", "fast", "fast-drop")
+    assert ops.Bench(scenario="inflate", variants=("fast", "stock", "fast")).chosen == ("fast", "stock")

@@ -37,6 +37,8 @@ def fastballoon(tmp_path):
         (["inflate", "--target=-1G"], "'-1G' is negative"),
         (["inflate"], "Missing option '--target'"),
         (["inflate", "--target", "3G", "--method", "magic"], "'magic' is not one of"),
+        (["drop-cache", "--mode", "magic"], "'magic' is not one of"),
+        (["bench", "inflate", "--variant", "fast-drop"], "'fast-drop' is not one of"),
         (["no-such"], "No such command 'no-such'"),
         (["--no-such"], "No such option"),
         (["vm", "start", "--name", "Not A Name"], "cannot be a VM's name"),
@@ -49,7 +51,7 @@ def test_bad_usage_is_one_message_and_exit_2(fastballoon, arguments, message):
     plain = fastballoon(*arguments)
     assert plain.returncode == 2
     assert plain.stdout == ""
-    assert f"error: {message}" in plain.stderr.replace("Invalid value for '--method': ", "") or message in plain.stderr
+    assert message in plain.stderr
     assert "Traceback" not in plain.stderr
     as_json = fastballoon("--json", *arguments)
     assert as_json.returncode == 2
@@ -58,7 +60,7 @@ def test_bad_usage_is_one_message_and_exit_2(fastballoon, arguments, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["deflate"], ["vm", "status"], ["vm", "stop"], ["vm", "ssh"], ["vm", "console"], ["vm", "touch"],
+    [["deflate"], ["drop-cache"], ["vm", "status"], ["vm", "stop"], ["vm", "ssh"], ["vm", "console"], ["vm", "touch"],
      ["--vm", "other", "inflate", "--target", "1G"]],
 )  # fmt: skip
 def test_a_vm_that_does_not_run_is_a_missing_precondition(fastballoon, arguments):
@@ -93,7 +95,9 @@ def test_a_broken_configuration_is_named(fastballoon, tmp_path):
 
 
 def test_every_command_has_help(fastballoon):
-    for command in (["vm"], ["inflate"], ["deflate"], ["build"], ["vm", "start"], ["vm", "ssh"], ["vm", "console"]):
+    commands = [["vm"], ["drop-cache"], ["bench", "drop-cache"], ["inflate"], ["deflate"], ["build"],
+                ["vm", "start"], ["vm", "ssh"], ["vm", "console"]]  # fmt: skip
+    for command in commands:
         result = fastballoon(*command, "--help")
         assert result.returncode == 0
         assert result.stdout.startswith("Usage: ")

@@ -1,0 +1,46 @@
+"""``fastballoon drop-cache``."""
+
+import time
+
+import click
+
+from fastballoon_cli.cli.common import Context, pass_context, qmp_line
+from fastballoon_cli.host import vms
+from fastballoon_cli.ops import cache
+from fastballoon_cli.ops.session import hold
+from fastballoon_cli.results.render import drop_cache_table
+
+__all__ = ["drop_cache"]
+
+
+@click.command("drop-cache")
+@click.option(
+    "--mode",
+    type=click.Choice(list(cache.MODES)),
+    default="pagecache",
+    show_default=True,
+    help="pagecache: clean pages of files and disks. slab: dentries, inodes and other slab that can be reclaimed.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@pass_context
+def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
+    """Have the guest drop its cache, the cheapest memory to get back.
+
+    Asks the guest's kernel through the balloon device, which may refuse; where guest and QEMU have not agreed on that,
+    the agent in the guest does it. What the guest has freed goes back to the host when the balloon takes it.
+
+    \b
+    Example:
+      fastballoon drop-cache --mode all
+    """
+    if dry_run:
+        commands = [qmp_line(vms.vm_dir(ctx.vm) / "qmp.sock", "x-balloon-drop-cache", mode=mode)]
+        action = f"drop the cache ({mode})"
+        ctx.output.emit({"schema_version": 1, "dry_run": True, "action": action, "commands": commands}, *commands)
+        return
+    deadline = time.monotonic() + (ctx.timeout or cache.DEFAULT_SECONDS)
+    # An agent that does not answer must leave some of the time for the guest's kernel.
+    with hold(ctx.vm, ctx.output, patience=min(5.0, (deadline - time.monotonic()) / 2)) as session:
+        timeout = deadline - time.monotonic()
+        result = cache.drop(session, mode, timeout=timeout, progress=ctx.output)
+    ctx.output.emit(result.document(), drop_cache_table(result))

@@ -1,0 +1,109 @@
+"""Have a guest drop its cache and say what that gave."""
+
+import time
+from collections.abc import Mapping
+
+from fastballoon_cli.errors import FastballoonError, GuestError, NotInTimeError
+from fastballoon_cli.host import drop_cache, procfs
+from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.ops.provenance import provenance
+from fastballoon_cli.ops.session import Session
+from fastballoon_cli.progress import Progress
+from fastballoon_cli.results.model import Change, DropCacheResult
+
+__all__ = ["DEFAULT_SECONDS", "MODES", "drop"]
+
+#: Mode -> what /proc/sys/vm/drop_caches calls it.
+MODES = {"pagecache": 1, "slab": 2, "all": 3}
+#: A guest under TCG drops a GiB in less than a second.
+DEFAULT_SECONDS = 30.0
+#: The guest's driver is busy while it drops, and for 0.2 s after that.
+_BUSY_SECONDS = 0.1
+
+_REASONS = {
+    "refused": "the guest refuses to drop its cache",
+    "busy": "the guest is busy dropping its cache already",
+    "reset": "the guest has reset its balloon device, so nobody will answer",
+    "migrated": "the guest was migrated before it answered",
+    "malformed": "the guest says that the request makes no sense",
+    "failed": "the guest could not take the request",
+}
+_HINTS = {
+    "refused": "its owner allows it with: echo Y > /sys/module/virtio_balloon/parameters/drop_cache",
+    "busy": "try again in a moment, or wait longer with --timeout",
+}
+
+
+def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progress: Progress) -> DropCacheResult:
+    """Have the guest drop what it caches of its disks.
+
+    Through the balloon device where guest and QEMU agreed on that, else through the agent. A guest that refuses
+    is not asked by the other way.
+
+    :param mode: a key of :data:`MODES`.
+    :param timeout: seconds for the guest's answer; one that is busy is asked again until then.
+    :raise GuestError: the guest refused or could not, or there is neither a device to ask nor an agent.
+    :raise NotInTimeError: it did not answer in time.
+    """
+    record = session.record
+    record.require_alive()
+    by_device = drop_cache.agreed(session.qmp)
+    if not by_device and session.agent is None:
+        raise GuestError(
+            "guest and QEMU have no way to drop the cache, and the agent in the guest does not answer",
+            hint="see: fastballoon vm console",
+        )
+    hello, memory = session.ask("hello"), session.ask("memory")
+    rss = procfs.rss_bytes(record.pid)
+    progress.step(f"Dropping the cache of '{record.spec.name}'")
+    begun = time.monotonic()
+    told = None
+    if by_device:
+        told = _by_device(session, mode, timeout)
+    elif session.agent:
+        session.agent.call("drop_caches", value=MODES[mode], timeout=timeout)
+    seconds = time.monotonic() - begun
+    after = session.ask("memory")
+    cached = Change(_cached(memory), _cached(after))
+    return DropCacheResult(
+        vm=record.spec.name,
+        mode=mode,
+        method="balloon" if by_device else "agent",
+        duration_s=seconds,
+        freed_bytes=max(0, -(cached.delta or 0)) if told is None else told,
+        guest_cached_bytes=cached,
+        guest_free_bytes=Change(_free(memory), _free(after)),
+        host_rss_bytes=Change(rss, procfs.rss_bytes(record.pid)),
+        provenance=provenance(record, hello, BalloonDevice(session.qmp).options(), "poll"),
+    )
+
+
+def _by_device(session: Session, mode: str, timeout: float) -> int:
+    deadline = time.monotonic() + timeout
+    while True:
+        answer = drop_cache.request(session.qmp, mode, timeout=max(0.001, deadline - time.monotonic()))
+        if answer.status == "done":
+            return answer.freed_bytes
+        if answer.status != "busy" or time.monotonic() + _BUSY_SECONDS > deadline:
+            raise _ended(answer.status, timeout)
+        time.sleep(_BUSY_SECONDS)
+
+
+def _ended(status: str, timeout: float) -> FastballoonError:
+    if status == "timeout":
+        return NotInTimeError(
+            f"the guest did not answer within {timeout:g} s",
+            hint="wait longer with --timeout, or look at the guest: fastballoon vm console",
+        )
+    return GuestError(_REASONS.get(status, f"the request ended with '{status}'"), hint=_HINTS.get(status))
+
+
+def _cached(memory: Mapping[str, int] | None) -> int | None:
+    """Return what could be dropped: shared memory counts as page cache, but stays."""
+    if memory is None:
+        return None
+    return memory["Cached"] - memory["Shmem"] + memory["Buffers"] + memory["SReclaimable"]
+
+
+def _free(memory: Mapping[str, int] | None) -> int | None:
+    return None if memory is None else memory["MemFree"]

@@ -1,0 +1,42 @@
+"""The ways to take a guest's memory that a bench compares."""
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULTS", "VARIANTS", "Variant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A way to take a guest's memory.
+
+    :ivar kernel, qemu: which builds.
+    :ivar method: what guest and QEMU must have agreed on, ``page-bitmap`` or ``pfn``.
+    :ivar pluggable: the memory is lent by virtio-mem, and a target is reached by unplugging.
+    :ivar drops_cache: the guest drops its cache first.
+    """
+
+    kernel: str
+    qemu: str
+    method: str = "pfn"
+    balloon_options: str = ""
+    pluggable: bool = False
+    drops_cache: bool = False
+
+
+VARIANTS = {
+    "fast": Variant(kernel="fast", qemu="fast", method="page-bitmap"),
+    "stock": Variant(kernel="stock", qemu="stock"),
+    # The PFN path of the instrumented build: it has the phases that an unmodified pair can't tell.
+    "fast-pfn": Variant(kernel="fast", qemu="fast", balloon_options="x-page-bitmap=off,x-drop-cache=off"),
+    "stock-reporting": Variant(kernel="stock", qemu="stock", balloon_options="free-page-reporting=on"),
+    "virtio-mem": Variant(kernel="stock", qemu="stock", pluggable=True),
+    "fast-drop": Variant(kernel="fast", qemu="fast", method="page-bitmap", drops_cache=True),
+    "stock-drop": Variant(kernel="stock", qemu="stock", drops_cache=True),
+}
+
+#: Scenario -> the variants that it compares unless told otherwise.
+DEFAULTS = {
+    "inflate": ("stock", "fast-pfn", "fast"),
+    "deflate": ("stock", "fast-pfn", "fast"),
+    "drop-cache": ("stock", "stock-drop", "fast", "fast-drop"),
+}
