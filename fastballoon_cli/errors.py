@@ -12,6 +12,7 @@ __all__ = [
     "NotInTimeError",
     "PreconditionError",
     "QmpError",
+    "RegressionError",
     "TargetNotReachedError",
     "UsageError",
     "VmLostError",
@@ -78,6 +79,13 @@ class NotInTimeError(FastballoonError):
 
 class TargetNotReachedError(NotInTimeError):
     """The balloon stopped short of its target."""
+
+
+class RegressionError(FastballoonError):
+    """A comparison found what it was told to watch for."""
+
+    exit_code = 8
+    meaning = "regression: slower than allowed"
 
 
 class VmLostError(FastballoonError):

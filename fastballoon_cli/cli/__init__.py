@@ -5,10 +5,14 @@ import click
 from fastballoon_cli import __version__
 from fastballoon_cli.cli.balloon import deflate, inflate
 from fastballoon_cli.cli.bench import bench
+from fastballoon_cli.cli.bench_all import bench_all
 from fastballoon_cli.cli.build import build
 from fastballoon_cli.cli.cache import drop_cache
-from fastballoon_cli.cli.common import Context
+from fastballoon_cli.cli.common import Context, complete_vm
+from fastballoon_cli.cli.compare import compare
+from fastballoon_cli.cli.doctor import doctor
 from fastballoon_cli.cli.output import Output
+from fastballoon_cli.cli.report import report
 from fastballoon_cli.cli.vm import vm
 
 __all__ = ["root"]
@@ -22,6 +26,7 @@ __all__ = ["root"]
     default="default",
     show_default=True,
     metavar="NAME",
+    shell_complete=complete_vm,
     help="The VM to work on.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, errors too; all else on stderr.")
@@ -42,6 +47,12 @@ def root(ctx: click.Context, vm_name: str, as_json: bool, timeout: float | None,
 
     Every option can come from the environment (FASTBALLOON_VM, FASTBALLOON_VM_START_MEMORY, ...) or from
     ~/.config/fastballoon/config.toml ([vm.start] memory = "8G"); the command line wins, then the environment.
+
+    \b
+    Completion, one line in ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
+      eval "$(_FASTBALLOON_COMPLETE=bash_source fastballoon)"
+      eval "$(_FASTBALLOON_COMPLETE=zsh_source fastballoon)"
+      _FASTBALLOON_COMPLETE=fish_source fastballoon | source
     """
     ctx.obj = Context(vm=vm_name, timeout=timeout, verbose=verbose, output=Output(as_json=as_json))
 
@@ -52,3 +63,7 @@ root.add_command(inflate)
 root.add_command(deflate)
 root.add_command(drop_cache)
 root.add_command(bench)
+bench.add_command(bench_all)
+root.add_command(compare)
+root.add_command(report)
+root.add_command(doctor)

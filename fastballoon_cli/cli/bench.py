@@ -1,7 +1,5 @@
 """``fastballoon bench ...``: measure variants against each other."""
 
-import json
-import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -14,7 +12,7 @@ from fastballoon_cli.cli.common import SIZE, Context, pass_context
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.ops.variants import DEFAULTS, VARIANTS
-from fastballoon_cli.results.bench import BenchResult
+from fastballoon_cli.results.files import save
 from fastballoon_cli.results.render_bench import bench_tables
 from fastballoon_cli.units import GIB
 
@@ -153,15 +151,8 @@ def _run(
         if not path.stat().st_size:
             path.unlink()
         raise
-    _write(path, result)
+    save(path, result.document())
     ctx.output.emit(result.document(), *bench_tables(result))
     ctx.output.say(f"written to {path}")
     if result.interrupted:
         sys.exit(InterruptedByUser.exit_code)
-
-
-def _write(path: Path, result: BenchResult) -> None:
-    """Write aside and rename, so that there is never half a result."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(result.document(), indent=1) + "\n")
-    aside.rename(path)

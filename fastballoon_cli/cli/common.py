@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from fastballoon_cli.cli.output import Output
-from fastballoon_cli.errors import UsageError
+from fastballoon_cli.errors import FastballoonError, UsageError
+from fastballoon_cli.host import vms
 from fastballoon_cli.units import parse_size
 
-__all__ = ["SIZE", "Context", "pass_context", "qmp_line"]
+__all__ = ["SIZE", "Context", "complete_vm", "pass_context", "qmp_line"]
 
 
 @dataclass
@@ -50,3 +51,12 @@ SIZE = _Size()
 def qmp_line(monitor: Path, command: str, **arguments: object) -> str:
     """Return what a dry run says of a command to QEMU's monitor."""
     return f"QMP {monitor}: {json.dumps({'execute': command, 'arguments': arguments})}"
+
+
+def complete_vm(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """Return the names of running VMs that begin so, for a shell's completion."""
+    try:
+        alive = [name for name in vms.all_names() if (record := vms.load(name)) and record.alive]
+    except FastballoonError:
+        return []  # a shell that completes is no place for an error
+    return [name for name in alive if name.startswith(incomplete)]

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from fastballoon_cli.cli import terminal
-from fastballoon_cli.cli.common import SIZE, Context, pass_context
+from fastballoon_cli.cli.common import SIZE, Context, complete_vm, pass_context
 from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.ops import vm as ops
 from fastballoon_cli.ops.session import hold, running
@@ -70,7 +70,7 @@ def start(
 
 
 @vm.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_vm)
 @click.option("--all", "every", is_flag=True, help="Stop every VM that runs.")
 @pass_context
 def stop(ctx: Context, name: str | None, every: bool) -> None:
@@ -89,7 +89,12 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
 @vm.command("list")
 @pass_context
 def list_(ctx: Context) -> None:
-    """List the VMs that run."""
+    """List the VMs that run.
+
+    \b
+    Example:
+      fastballoon vm list
+    """
     statuses = []
     for name in ops.names():
         try:
@@ -107,10 +112,15 @@ def list_(ctx: Context) -> None:
 
 
 @vm.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_vm)
 @pass_context
 def status(ctx: Context, name: str | None) -> None:
-    """Show a VM."""
+    """Show a VM.
+
+    \b
+    Example:
+      fastballoon vm status default
+    """
     document = ops.status(name or ctx.vm)
     ctx.output.emit(document, _status_table(document))
 
@@ -123,6 +133,10 @@ def touch(ctx: Context, size: int | None, verify: bool) -> None:
     """Fill the guest's free memory and free it again, so that the host really holds it.
 
     A guest that has just booted has touched little, and a balloon can give back only what the host holds.
+
+    \b
+    Example:
+      fastballoon vm touch --size 1G
     """
     with hold(ctx.vm, ctx.output, need_agent=True) as session:
         assert session.agent
@@ -153,6 +167,10 @@ def console(ctx: Context, log: bool) -> None:
     """Attach to a VM's serial console; Ctrl-] leaves it.
 
     Without a terminal, or with --log, prints what the guest has written so far.
+
+    \b
+    Example:
+      fastballoon vm console --log
     """
     record = running(ctx.vm)
     if log or not sys.stdin.isatty():

@@ -1,0 +1,78 @@
+"""``fastballoon report``: Result files as Markdown, as a page, or on the terminal."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fastballoon_cli.cli.common import Context, pass_context
+from fastballoon_cli.errors import UsageError
+from fastballoon_cli.results import plots, publish
+from fastballoon_cli.results.files import load
+from fastballoon_cli.results.model import SCHEMA_VERSION
+from fastballoon_cli.results.render_terminal import terminal_page
+from fastballoon_cli.results.report import report as make_report
+
+__all__ = ["report"]
+
+_FORMATS = ("md", "html", "terminal")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    help="html: one page, pictures and all. md: Markdown.  [default: as the name of --out ends, else terminal]",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE, not stdout."
+)
+@click.option(
+    "--pictures",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="md: write the charts as SVG files to DIR; without it, they are drawn with characters.",
+)
+@pass_context
+def report(ctx: Context, files: tuple[Path, ...], form: str | None, out: Path | None, pictures: Path | None) -> None:
+    """Show what Result files say: tables, charts, and where they come from.
+
+    Charts are pictures where matplotlib is installed (pip install 'fastballoon[plots]'), else characters.
+
+    \b
+    Example:
+      fastballoon report before.json --out report.html
+    """
+    form = form or _by_name(out) or ("md" if ctx.output.as_json else "terminal")
+    if pictures and form != "md":
+        raise UsageError("--pictures is for --format md", hint="the page of --format html has its pictures inside")
+    if form == "terminal" and (out or ctx.output.as_json):
+        raise UsageError("--format terminal is for a terminal", hint="use --format md or html")
+    page = make_report([load(file) for file in dict.fromkeys(files)])
+    if form == "terminal":
+        ctx.output.emit({}, *terminal_page(page))
+        return
+    drawn = publish.write_pictures(page, pictures) if pictures else {}
+    if form == "html":
+        if not plots.available():
+            ctx.output.say(f"Charts are drawn with characters; for pictures: {plots.INSTALL}")
+        text = publish.html(page)
+    else:
+        text = publish.markdown(page, drawn, out.parent if out else Path())
+    document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "operation": "report", "format": form}
+    document |= {"pictures": [str(path) for path in drawn.values()]}
+    if out:
+        publish.write(out, text)
+        ctx.output.emit({**document, "out": str(out)}, f"written to {out}")
+    elif ctx.output.as_json:
+        ctx.output.emit({**document, "content": text})
+    else:
+        sys.stdout.write(text)
+
+
+def _by_name(out: Path | None) -> str | None:
+    suffix = out.suffix.lower() if out else ""
+    return {".md": "md", ".html": "html", ".htm": "html"}.get(suffix)

@@ -1,0 +1,44 @@
+"""What a QEMU binary can do: asked of itself over QMP, never concluded from its version."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from fastballoon_cli.errors import QmpError
+
+__all__ = ["device_properties"]
+
+_SECONDS = 15.0
+
+
+def device_properties(binary: Path, device: str) -> frozenset[str]:
+    """Return the names of a device's properties, by a QEMU that runs no machine.
+
+    :raise QmpError: it does not run, or does not know the device.
+    """
+    commands = [
+        {"execute": "qmp_capabilities"},
+        {"execute": "device-list-properties", "arguments": {"typename": device}},
+        {"execute": "quit"},
+    ]
+    argv = [str(binary), *("-M", "none"), "-nodefaults", "-no-user-config", *("-display", "none"), *("-qmp", "stdio")]
+    try:
+        ran = subprocess.run(
+            argv,
+            input="\n".join(map(json.dumps, commands)),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    except (OSError, subprocess.SubprocessError, ValueError) as e:
+        raise QmpError(f"{binary} does not answer: {e}") from e
+    for answer in answers:
+        if "error" in answer:
+            raise QmpError(f"{binary} refuses: {answer['error'].get('desc')}")
+        if isinstance(answer.get("return"), list):
+            return frozenset(one["name"] for one in answer["return"])
+    raise QmpError(
+        f"{binary} ended with status {ran.returncode} before it answered", details=ran.stderr[-2000:] or None
+    )

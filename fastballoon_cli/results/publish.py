@@ -1,0 +1,52 @@
+"""A report as files: the page or the Markdown document, and its pictures where they can be drawn."""
+
+import os
+from pathlib import Path
+
+from fastballoon_cli.errors import PreconditionError
+from fastballoon_cli.results import plots
+from fastballoon_cli.results.page import Page
+from fastballoon_cli.results.render_html import html_page
+from fastballoon_cli.results.render_md import markdown_page
+
+__all__ = ["html", "markdown", "write", "write_pictures"]
+
+
+def html(page: Page) -> str:
+    """Return a report as one page, with pictures where matplotlib is installed and bars of characters elsewhere."""
+    drawn = {bars.slug: plots.inline_svg(bars) for bars in page.bars()} if plots.available() else {}
+    return html_page(page, drawn)
+
+
+def markdown(page: Page, pictures: dict[str, Path], folder: Path) -> str:
+    """Return a report as Markdown.
+
+    :param pictures: as :func:`write_pictures` returned them; a chart without one is drawn with characters.
+    :param folder: where the document will be: links to pictures begin there.
+    """
+    return markdown_page(page, {slug: os.path.relpath(path, folder) for slug, path in pictures.items()})
+
+
+def write_pictures(page: Page, folder: Path) -> dict[str, Path]:
+    """Write a report's charts to ``folder`` as SVG files and return where each one is.
+
+    :raise PreconditionError: matplotlib is not installed.
+    """
+    if not plots.available():
+        raise PreconditionError("pictures need matplotlib, which is not installed", hint=plots.INSTALL)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {bars.slug: folder / f"{bars.slug}.svg" for bars in page.bars()}
+    for bars in page.bars():
+        write(paths[bars.slug], plots.standalone_svg(bars))
+    return paths
+
+
+def write(path: Path, text: str) -> None:
+    """Write aside and rename, so that a reader never sees half a report."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text)
+        aside.rename(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise

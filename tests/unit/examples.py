@@ -1,0 +1,34 @@
+"""The examples that the help texts give, and what each one needs."""
+
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+
+from fastballoon_cli.cli import root
+
+#: Examples by what must be there: a VM that runs (a test in tests/guest pastes those), or guests and minutes.
+NEED_A_VM = frozenset({
+    "inflate", "deflate", "drop-cache", "vm stop", "vm status", "vm touch", "vm ssh", "vm console",
+})  # fmt: skip
+NEED_BUILDS_AND_TIME = frozenset({
+    "build", "vm start", "migrate", "bench inflate", "bench deflate", "bench drop-cache", "bench migrate", "bench all",
+})  # fmt: skip
+
+
+def commands(command: click.Command = root, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that is no group, and its name."""
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+    else:
+        yield " ".join(path), command
+
+
+def examples(command: click.Command) -> list[list[str]]:
+    """Return the example lines of a command's help, cut into words without the program's name."""
+    text = inspect.cleandoc(command.help or "")
+    found = re.search(r"^Examples?:\n((?:  fastballoon.*(?:\n|$))+)", text, re.MULTILINE)
+    return [shlex.split(line)[1:] for line in found[1].splitlines()] if found else []

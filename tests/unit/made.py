@@ -1,0 +1,94 @@
+"""Results as a bench would have written them, made up for tests."""
+
+from fastballoon_cli.results.bench import BenchResult, Case
+
+GIB = 1 << 30
+
+PHASES = {"allocate_s": 0.1, "send_s": 0.68, "translate_s": 0.06, "discard_s": 0.15, "other_s": 0.01}
+COUNTS = {"kicks": 3072, "messages": 3072, "discards": 786432}
+
+
+def provenance(variant, **changes):
+    build = "stock" if variant.startswith("stock") else "fast"
+    return {
+        "tool_version": "0.1.0",
+        "time": "2026-01-02T03:04:05+00:00",
+        "host_cpu": "Some CPU",
+        "host_kernel": "6.12.1",
+        "host_thp": "madvise",
+        "accel": "tcg",
+        "memory_bytes": 4 * GIB,
+        "cpus": 2,
+        "kernel_variant": build,
+        "qemu_variant": build,
+        "qemu_version": "10.0.13",
+        "qemu_sha256": f"{build}-qemu",
+        "qemu_series_sha256": None if build == "stock" else "a" * 64,
+        "kernel_series_sha256": None if build == "stock" else "b" * 64,
+        "guest_kernel": f"6.12.117-{build}",
+        "guest_thp": "always",
+        "init_on_alloc": False,
+        "device_options": {"x-page-bitmap": build == "fast", "deflate-on-oom": False},
+        "clock": "qemu" if build == "fast" else "poll",
+        **changes,
+    }
+
+
+def case(variant, durations, phases=(), provenance_changes=(), **more):
+    """Return a case whose phases are shares of its durations."""
+    samples = [
+        {
+            "duration_s": duration,
+            "guest_cpu_s": duration * 0.9,
+            **{name: share * duration for name, share in dict(phases).items()},
+            **more,
+        }
+        for duration in durations
+    ]
+    return Case(variant, "pfn", samples, provenance=provenance(variant, **dict(provenance_changes)))
+
+
+def bench(*cases, **changes):
+    values = dict(
+        scenario="inflate",
+        guest_state="touched",
+        init_on_alloc=False,
+        memory_bytes=4 * GIB,
+        target_bytes=3 * GIB,
+        repeat=5,
+        cases=list(cases),
+        floor=[0.008, 0.009, 0.010],
+    )
+    return BenchResult(**(values | changes))
+
+
+def three_variants(**changes):
+    """Return a bench as the defaults make it."""
+    return bench(
+        case("stock", [4.0, 3.9, 4.2, 4.1, 3.8], host_rss_bytes_after=GIB),
+        case("fast-pfn", [1.6, 1.5, 1.7, 1.6, 1.6], PHASES, host_rss_bytes_after=GIB, **COUNTS),
+        case(
+            "fast",
+            [0.014, 0.013, 0.015, 0.014, 0.016],
+            PHASES,
+            host_rss_bytes_after=GIB,
+            kicks=1,
+            messages=1,
+            discards=7,
+        ),
+        **changes,
+    )
+
+
+def migration():
+    """Return a bench of migrations, as the next version writes it."""
+
+    def one(variant, total, sent):
+        samples = [
+            {"total_s": total + 0.01 * n, "transferred_bytes": sent, "downtime_s": 0.03, "guest_paused_s": 0.04,
+             "guest_cpu_s": 0.1, "guest_min_free_bytes": GIB, "passes": 3}
+            for n in range(5)
+        ]  # fmt: skip
+        return Case(variant, None, samples, provenance=provenance(variant))
+
+    return bench(one("stock", 12.0, 4 * GIB), one("fast", 2.0, GIB // 2), scenario="migrate", target_bytes=0, floor=[])

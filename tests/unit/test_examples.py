@@ -1,0 +1,76 @@
+"""Every command's help has an example that works when pasted."""
+
+import shutil
+
+import click
+import pytest
+
+from fastballoon_cli.cli import root
+from fastballoon_cli.results.files import save
+from tests.unit.examples import NEED_A_VM, NEED_BUILDS_AND_TIME, commands, examples
+from tests.unit.made import three_variants
+
+_COMMANDS = dict(commands())
+_HERE = [name for name in _COMMANDS if name not in NEED_A_VM | NEED_BUILDS_AND_TIME]
+#: Those that can say what they would do. To say how a VM would be started, it is built first.
+_DRY = [
+    name
+    for name, command in _COMMANDS.items()
+    if name != "vm start" and any("--dry-run" in parameter.opts for parameter in command.params)
+]
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_every_command_has_an_example_of_itself(name):
+    command = _COMMANDS[name]
+    lines = examples(command)
+    assert lines, f"'fastballoon {name} --help' has no example"
+    for line in lines:
+        words = [word for word in line if not word.startswith("-")]
+        assert words[: len(name.split())] == name.split()
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_examples_are_understood(name):
+    for line in examples(_COMMANDS[name]):
+        command: click.Command = root
+        context = root.make_context("fastballoon", list(line))
+        words = [*context._protected_args, *context.args]
+        while isinstance(command, click.Group):
+            word, inner, words = command.resolve_command(context, words)
+            assert inner
+            command = inner
+            context = command.make_context(word, words, parent=context)
+            words = [*context._protected_args, *context.args]
+        assert command is _COMMANDS[name]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Stand where the files are that examples speak of."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("before.json", "after.json"):
+        save(tmp_path / name, three_variants().document())
+
+
+@pytest.mark.parametrize("name", _HERE)
+def test_examples_that_need_no_guest_work_when_pasted(fastballoon, files, name):
+    for line in examples(_COMMANDS[name]):
+        result = fastballoon(*line)
+        # The doctor may well find that this machine lacks something.
+        assert result.returncode in ((0, 3) if name == "doctor" else (0,)), result.stderr
+
+
+@pytest.mark.parametrize("name", _DRY)
+def test_examples_that_need_one_can_be_tried_dry(fastballoon, name):
+    if name == "build" and shutil.which("gcc") is None:
+        pytest.skip("planning a build asks the compiler for its version, and there is none")
+    for line in examples(_COMMANDS[name]):
+        result = fastballoon(*line, "--dry-run")
+        assert result.returncode == 0, result.stderr
+        assert result.stdout
+
+
+def test_what_needs_more_is_named_only_if_it_exists():
+    assert set(_HERE) == {"compare", "report", "doctor", "vm list"}
+    assert {"inflate", "deflate", "build"} <= set(_DRY)

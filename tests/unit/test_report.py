@@ -1,0 +1,299 @@
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from fastballoon_cli.results import plots, publish
+from fastballoon_cli.results.files import load, save
+from fastballoon_cli.results.page import Bar, Bars, Grid
+from fastballoon_cli.results.report import report
+from fastballoon_cli.results.text_bars import chart
+from tests.unit import browser
+from tests.unit.made import GIB, PHASES, bench, case, migration, three_variants
+
+_SINGLE = {
+    "schema_version": 1, "operation": "inflate", "vm": "v", "method": "pfn", "duration_s": 2.5,
+    "balloon_bytes": {"before": 0, "after": GIB}, "host_rss_bytes": {"before": 2 * GIB, "after": None},
+    "provenance": {"accel": "tcg", "host_cpu": "Some CPU"},
+}  # fmt: skip
+
+
+def drop_cache():
+    more = dict(drop_s=0.05, inflate_s=0.02, host_rss_bytes_after=GIB, refaulted_pages=65536, reread_s=0.3)
+    return bench(
+        case("stock", [9.0] * 3, host_rss_bytes_after=GIB, refaulted_pages=1000, reread_s=0.1),
+        case("stock-drop", [4.0] * 3, **more),
+        case("fast-drop", [0.07] * 3, **more),
+        scenario="drop-cache",
+        guest_state="cached",
+    )
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return one file of each kind that a report knows."""
+    hostile = three_variants(guest_state="fragmented")
+    hostile.cases[0].variant = '<script>console.error("foreign")</script>|`x`'
+    documents = {
+        "touched": three_variants().document(),
+        "idle": three_variants(guest_state="idle").document(),
+        "zeroing": three_variants(init_on_alloc=True).document(),
+        "hostile": hostile.document(),
+        "deflate": three_variants(scenario="deflate", floor=[]).document(),
+        "drop-cache": drop_cache().document(),
+        "migrate": migration().document(),
+        "single": _SINGLE,
+    }
+    for name, document in documents.items():
+        save(tmp_path / f"{name}.json", document)
+    return [tmp_path / f"{name}.json" for name in documents]
+
+
+@pytest.fixture
+def page(files):
+    return report([load(path) for path in files])
+
+
+def grids(page, title):
+    section = next(section for section in page.sections if section.title == title)
+    return [block for block in section.blocks if isinstance(block, Grid)]
+
+
+def test_a_report_has_a_section_for_each_topic_and_none_without_a_file(page, files):
+    titles = [section.title for section in page.sections]
+    for title in (
+        "In short",
+        "Where the time goes: inflate",
+        "Where the time goes: deflate",
+        "Inflating, by the guest's state",
+        "Deflating, by the guest's state",
+        "Dropping the cache first",
+        "Live migration",
+        "Single runs",
+        "Provenance",
+    ):
+        assert title in titles
+    alone = report([load(files[-1])])
+    assert [section.title for section in alone.sections] == ["In short", "Single runs", "Provenance"]
+
+
+def test_the_phase_table_is_that_of_the_first_series_beside_it(page):
+    table, idle, *_ = grids(page, "Where the time goes: inflate")
+    assert idle.header == ("phase", "fast-pfn", "share", "fast", "share")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert table.header == ("phase", "fast-pfn", "share", "fast", "share", "2016", "share")
+    assert rows["send"] == ("1088.00 ms", "68.0%", "9.52 ms", "68.0%", "1077.00 ms", "68.3%")
+    assert rows["all"] == ("1600.00 ms", "", "14.00 ms", "", "1576.00 ms", "")
+
+
+def test_durations_by_state_have_ratios_and_the_floor(page):
+    durations, counts = grids(page, "Inflating, by the guest's state")
+    touched = durations.rows[0]
+    assert touched[0] == "touched guest, 3 GiB of 4 GiB"
+    assert "4.00 s" in touched
+    assert "14.0 ms" in touched
+    assert any(cell.startswith("286 (") for cell in touched)
+    assert touched[-1] == "9.0 ms"
+    assert "init_on_alloc=1" in durations.rows[2][0]
+    assert ("touched: fast-pfn", "5", "1.50 s .. 1.70 s", "1024", "1024", "2.621e+05", "1 GiB") in counts.rows
+
+
+def test_migrations_and_dropped_caches_have_what_a_reader_asks(page):
+    (table,) = grids(page, "Live migration")
+    assert table.header[:4] == ("variant", "samples", "whole migration", "downtime (QEMU's)")
+    assert ("transferred" in table.header) and ("guest's least free memory" in table.header)
+    (table,) = grids(page, "Dropping the cache first")
+    assert "dropping the cache" in table.header
+    assert table.rows[0][table.header.index("dropping the cache")] == "-"
+
+
+def test_provenance_says_once_what_all_variants_share(page):
+    shared, own = grids(page, "Provenance")[:2]
+    assert ("host CPU", "Some CPU") in shared.rows
+    assert own.header == ("", "stock", "fast-pfn", "fast")
+    assert ("kernel series", "none", "b" * 12, "b" * 12) in own.rows
+
+
+def test_what_tcg_distorts_is_said_only_of_tcg(files):
+    said = lambda result: str(report([result]).sections[0])  # noqa: E731
+    assert "Measured under TCG" in said(load(files[0]))
+    save(files[0], bench(case("fast", [1.0], provenance_changes={"accel": "kvm"})).document())
+    assert "TCG" not in said(load(files[0]))
+
+
+def test_bars_of_characters_show_shares_and_lengths():
+    shares = chart(Bars("s", "t", [Bar("a", (1.0, 1.0), "2 s"), Bar("bb", (0.0, 5.0), "5 s")], ("x", "y")))
+    lines = [line.plain for line in shares]
+    assert lines[1] == f"a   {'█' * 20}{'▓' * 20}  2 s"
+    assert lines[2] == f"bb  {'▓' * 40}  5 s"
+    assert lines[3].split() == ["█", "x", "▓", "y"]
+    linear = [line.plain for line in chart(Bars("s", "t", [Bar("a", (4.0,), "4"), Bar("b", (1.0,), "1")]))]
+    assert [line.count("█") for line in linear[1:]] == [40, 10]
+    apart = [Bar("a", (4.0,), "4"), Bar("b", (0.01,), "1")]
+    decades = [line.plain for line in chart(Bars("s", "t", apart, logarithmic=True))]
+    assert 0 < decades[2].count("█") < 20
+    assert "logarithmic" in decades[0]
+    assert [line.plain for line in chart(Bars("s", "t", [Bar("a", (0.0,), "0")]))][1].split() == ["a", "0"]
+
+
+def test_markdown_has_tables_that_foreign_names_do_not_break(page):
+    text = publish.markdown(page, {}, None)
+    prose = [line for line in text.splitlines() if not line.startswith("    ")]  # the others are code: taken literally
+    assert "<script>" not in "\n".join(prose)
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert len(tables) > 8
+    for table in tables:
+        columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(columns) == 1, table
+    assert "█" in text
+    assert "![" not in text
+
+
+def test_markdown_links_its_pictures(page, tmp_path):
+    pytest.importorskip("matplotlib")
+    drawn = publish.write_pictures(page, tmp_path / "pictures")
+    text = publish.markdown(page, drawn, tmp_path / "docs")
+    links = re.findall(r"!\[.*\]\(<(.*)>\)", text)
+    assert len(links) == len(page.bars()) > 5
+    for link in links:
+        svg = (tmp_path / "docs" / link).resolve().read_text()
+        root = ET.fromstring(svg)
+        assert root.get("role") == "img"
+        assert root.get("aria-label")
+        assert "prefers-color-scheme" in svg
+
+
+def test_pictures_are_drawn_alike_each_time_and_share_no_ids(page):
+    pytest.importorskip("matplotlib")
+    drawn = [plots.inline_svg(bars) for bars in page.bars()]
+    assert drawn == [plots.inline_svg(bars) for bars in page.bars()]
+    whole = ET.fromstring(f"<page>{''.join(drawn)}</page>")
+    ids = [id_ for svg in whole for element in svg.iter() if (id_ := element.get("id")) and "_" not in id_]
+    assert len(ids) == len(set(ids))
+    for svg in drawn:
+        assert not re.search(r"(?:fill|stroke): ?#", svg), "a colour that no dark mode changes"
+
+
+def test_the_page_needs_nothing_beside_it(page):
+    text = publish.html(page)
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", text)
+    assert "@import" not in text
+    assert "console.error" in text
+    assert "<script" not in text
+
+
+def test_without_matplotlib_bars_are_characters(page, monkeypatch):
+    monkeypatch.setattr(plots, "available", lambda: False)
+    text = publish.html(page)
+    assert "<svg" not in text
+    assert text.count("<pre role=") == len(page.bars())
+
+
+def test_the_command_writes_what_it_was_asked_for(fastballoon, files, tmp_path):
+    names = list(map(str, files))
+    out = tmp_path / "report.html"
+    document = json.loads(fastballoon("--json", "report", *names, "--out", str(out)).stdout)
+    assert document["format"] == "html"
+    assert out.read_text().startswith("<!DOCTYPE html>")
+    assert fastballoon("report", *names, "--format", "md").stdout.startswith("# fastballoon: results\n")
+    terminal = fastballoon("report", *names)
+    assert terminal.returncode == 0, terminal.stderr
+    assert "Where the time goes" in terminal.stdout
+    assert "█" in terminal.stdout
+    assert json.loads(fastballoon("--json", "report", names[0]).stdout)["content"].startswith("# ")
+    for wrong in (
+        ["--pictures", "p"],
+        ["--format", "html", "--pictures", "p"],
+        ["--out", "report.txt"],
+        ["absent.json"],
+    ):
+        assert fastballoon("report", names[0], *wrong).returncode == 2
+
+
+_MEASURE = """(() => {
+  const channel = c => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4 };
+  const light = colour => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map(Number);
+    return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  };
+  const contrast = (one, other) => {
+    const [high, low] = [light(one), light(other)].sort((a, b) => b - a);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const ground = getComputedStyle(document.body).backgroundColor;
+  const words = [...document.querySelectorAll('h1, h2, p, th, td, figcaption, pre, svg text')];
+  const shown = words.filter(e => e.textContent.trim());
+  const ink = e => getComputedStyle(e)[e.closest('svg') ? 'fill' : 'color'];
+  // What is in defs is no bar: the marks of an axis, lines whose fill nobody sees.
+  const paths = [...document.querySelectorAll('svg path')].filter(e => !e.closest('defs'));
+  const bars = paths.filter(e => getComputedStyle(e).fill.startsWith('rgb('));
+  const box = e => e.getBoundingClientRect();
+  return {
+    ground,
+    dark: light(ground) < 0.2,
+    worst_text: Math.min(...shown.map(e => contrast(ink(e), ground))),
+    worst_bar: Math.min(...bars.map(e => contrast(getComputedStyle(e).fill, ground))),
+    bars: bars.filter(e => box(e).width > 0 && box(e).height > 0).length,
+    smallest_text: Math.min(...[...document.querySelectorAll('svg text')].map(e => box(e).height)),
+    pictures: [...document.querySelectorAll('svg')].map(e => [box(e).left, box(e).right, box(e).height]),
+    outside: [...document.querySelectorAll('svg text')].filter(e => {
+      const outer = box(e.closest('svg')), inner = box(e);
+      return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.bottom > outer.bottom + 1;
+    }).map(e => e.textContent),
+    scrolls: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  };
+})()"""
+
+
+@pytest.fixture
+def chromium(tmp_path):
+    program = browser.find()
+    if program is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium-headless-shell")
+    one = browser.Browser(program, tmp_path / "profile")
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_browser_shows_it_on_a_phone_and_in_the_dark(chromium, page, tmp_path, width, dark):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "report.html"
+    publish.write(out, publish.html(page))
+    chromium.open(out, width=width, dark=dark)
+    seen = chromium.evaluate(_MEASURE)
+    assert chromium.complaints() == []
+    assert [url for url in chromium.requests() if not url.startswith(("file:", "data:"))] == []
+    assert seen["dark"] is dark
+    assert seen["scrolls"] <= 0
+    assert seen["worst_text"] >= 4.5
+    assert seen["worst_bar"] >= 3
+    assert len(seen["pictures"]) == len(page.bars())
+    assert seen["bars"] >= sum(len(bars.bars) for bars in page.bars())
+    for left, right, height in seen["pictures"]:
+        assert 0 <= left < right <= width
+        assert height > 60
+    assert seen["smallest_text"] >= 9
+    assert seen["outside"] == []
+
+
+def test_the_probe_would_see_a_page_that_is_wrong(chromium, tmp_path):
+    out = tmp_path / "wrong.html"
+    out.write_text(
+        '<!DOCTYPE html><link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
+        '<body style="background:#fff">'
+        '<p style="color:#ccc;width:900px">grey</p><script>console.error("no")</script>'
+        '<img src="http://127.0.0.1:9/absent.png">'
+    )
+    chromium.open(out, width=360)
+    seen = chromium.evaluate(_MEASURE)
+    assert seen["scrolls"] > 0
+    assert seen["worst_text"] < 4.5
+    assert chromium.complaints()
+    assert any(url.startswith("http:") for url in chromium.requests())
+
+
+def test_phases_of_the_made_up_results_add_up():
+    assert sum(PHASES.values()) == pytest.approx(1.0)
