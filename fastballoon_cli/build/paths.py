@@ -24,13 +24,14 @@ __all__ = [
 
 Product = Literal["kernel", "qemu"]
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
+#: The checkout, or where a wheel was installed: either has the series beside the package.
+_BESIDE_PACKAGE = Path(__file__).resolve().parents[2]
 _SERIES: dict[Product, str] = {"kernel": "kernel_patches/linux-6.12", "qemu": "qemu_patches/qemu-10.0"}
 
 
 def series_dir(product: Product) -> Path:
-    """Return the folder of a product's patch series, in the checkout that this package is installed from."""
-    return _CHECKOUT / _SERIES[product]
+    """Return the folder of a product's patch series: in the checkout, or as a wheel has installed it."""
+    return _BESIDE_PACKAGE / _SERIES[product]
 
 
 def checked_cache_dir() -> Path:

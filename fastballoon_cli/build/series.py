@@ -1,4 +1,4 @@
-"""A patch series as it lies in the checkout: what it is based on, its patches, its sum."""
+"""A patch series as it lies in the checkout or came with the wheel: what it is based on, its patches, its sum."""
 
 import hashlib
 import tomllib
@@ -60,7 +60,9 @@ class Series:
 
 
 def load_series(product: Product, directory: Path | None = None) -> Series:
-    """Return the series of ``product``, by default from the checkout; ``0000-*`` is the cover letter and no patch.
+    """Return the series of ``product``, by default the one that belongs to this package.
+
+    ``0000-*`` is the cover letter and no patch.
 
     :raise BuildError: ``series.toml`` is missing or lacks something.
     """
@@ -73,7 +75,8 @@ def load_series(product: Product, directory: Path | None = None) -> Series:
         upstream = Upstream(**{n: str(table[n]) for n in Upstream.__dataclass_fields__}) if table else None
     except OSError as e:
         raise BuildError(
-            f"cannot read {manifest}: {e.strerror}", hint="run fastballoon from a checkout: pip install -e ."
+            f"cannot read {manifest}: {e.strerror}",
+            hint="install fastballoon anew: from its wheel, or with pip install -e .",
         ) from e
     except KeyError as e:
         raise BuildError(f"{manifest} lacks {e}") from e
