@@ -44,7 +44,9 @@ class Output:
             sys.stdout.flush()
             return
         for renderable in renderables:
-            self._out.print(renderable)
+            # A line of text may be there to be pasted: it is neither cut into pieces nor searched for markup.
+            text = isinstance(renderable, str)
+            self._out.print(renderable, soft_wrap=text, markup=not text)
 
     def error(self, error: FastballoonError) -> None:
         """Print an error: what is wrong, what to do, and what led to it."""

@@ -76,3 +76,12 @@ def test_every_command_has_help(fastballoon):
         result = fastballoon(*command, "--help")
         assert result.returncode == 0
         assert result.stdout.startswith("Usage: ")
+
+
+def test_what_is_to_be_pasted_is_not_cut_into_lines(fastballoon, tmp_path):
+    runtime = tmp_path / ("long-" * 40)
+    plan = fastballoon("inflate", "--target", "1G", "--dry-run", FASTBALLOON_RUNTIME=str(runtime))
+    assert plan.returncode == 0, plan.stderr
+    (line,) = [line for line in plan.stdout.splitlines() if line.startswith("QMP")]
+    assert str(runtime) in line
+    assert json.loads(line[line.index("{") :])["execute"] == "balloon"
