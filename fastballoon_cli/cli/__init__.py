@@ -11,6 +11,7 @@ from fastballoon_cli.cli.cache import drop_cache
 from fastballoon_cli.cli.common import Context, complete_vm
 from fastballoon_cli.cli.compare import compare
 from fastballoon_cli.cli.doctor import doctor
+from fastballoon_cli.cli.migrate import migrate
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.cli.report import report
 from fastballoon_cli.cli.vm import vm
@@ -62,6 +63,7 @@ root.add_command(vm)
 root.add_command(inflate)
 root.add_command(deflate)
 root.add_command(drop_cache)
+root.add_command(migrate)
 root.add_command(bench)
 bench.add_command(bench_all)
 root.add_command(compare)
