@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from guest_agent import churn, facts, memory, spin, states
+from guest_agent import churn, facts, memory, spin, states, watch, workload
 
 Verb = Callable[..., Any]
 
@@ -28,6 +28,11 @@ VERBS: dict[str, Verb] = {
     "read_disk": states.read_disk,
     "rewrite": churn.rewrite,
     "spin": spin.spin,
+    "churn_start": workload.churn_start,
+    "churn_finish": workload.churn_finish,
+    "churn_kill": workload.churn_kill,
+    "watch_start": watch.watch_start,
+    "watch_finish": watch.watch_finish,
 }
 
 
