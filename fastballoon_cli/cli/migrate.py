@@ -3,6 +3,7 @@
 import click
 
 from fastballoon_cli.cli.common import DURATION, RATE, Context, pass_context, qmp_line, start_default_vm
+from fastballoon_cli.errors import UsageError
 from fastballoon_cli.host import vms
 from fastballoon_cli.ops import cache
 from fastballoon_cli.ops import migrate as ops
@@ -14,6 +15,10 @@ from fastballoon_cli.results.render_migration import migrate_table
 __all__ = ["migrate"]
 
 
+#: QEMU takes no more.
+_MAX_DOWNTIME = 2000.0
+
+
 @click.command()
 @click.option("--skip-free", is_flag=True, help="Leave out what the guest tells to be free memory.")
 @click.option("--drop-cache", is_flag=True, help="First have the guest drop its cache; see: fastballoon drop-cache.")
@@ -21,6 +26,8 @@ __all__ = ["migrate"]
               help="Bytes per second at most, such as 256M or 1GiB/s.  [default: no limit]")  # fmt: skip
 @click.option("--downtime-limit", type=DURATION, default=0.3, metavar="T",
               help="How long the guest may be paused in the end.  [default: 300ms]")  # fmt: skip
+@click.option("--verify", is_flag=True,
+              help="Have the guest work on memory meanwhile and check every page of it.")  # fmt: skip
 @click.option("--cancel-after", type=DURATION, metavar="T", help="Cancel it after so long, to see what that does.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @pass_context
@@ -31,6 +38,7 @@ def migrate(
     drop_cache: bool,
     bandwidth: int,
     downtime_limit: float,
+    verify: bool,
     cancel_after: float | None,
     dry_run: bool,
 ) -> None:
@@ -44,8 +52,16 @@ def migrate(
       fastballoon migrate
     """
     out = ctx.output
+    if not 0.001 <= downtime_limit <= _MAX_DOWNTIME:
+        raise UsageError(
+            f"{downtime_limit:g} s cannot be a limit of the downtime", hint="use 1ms to 2000s; QEMU's default is 300ms"
+        )
     options = ops.Options(
-        skip_free=skip_free, bandwidth=bandwidth, downtime_s=downtime_limit, cancel_after_s=cancel_after
+        skip_free=skip_free,
+        bandwidth=bandwidth,
+        downtime_s=downtime_limit,
+        cancel_after_s=cancel_after,
+        verify=verify,
     )
     if dry_run:
         _dry_run(ctx, options, drop_cache=drop_cache)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastballoon_cli.errors import GuestError, MigrationError, PreconditionError
+from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import free_pages, migration
 from fastballoon_cli.host.balloon import BalloonDevice
 from fastballoon_cli.host.migration import Migration
 from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.host.vcpus import VcpuClock
+from fastballoon_cli.ops import meanwhile
 from fastballoon_cli.ops.handover import Handover
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.session import Session, connect_agent
@@ -42,12 +44,14 @@ class Options:
     :ivar bandwidth: bytes per second at most; 0 for no limit.
     :ivar downtime_s: seconds for which the guest may be paused, as QEMU expects it.
     :ivar cancel_after_s: give up so long after the beginning, to see what that does.
+    :ivar verify: have the guest work on memory meanwhile and check every page of it.
     """
 
     skip_free: bool = False
     bandwidth: int = 0
     downtime_s: float = _DOWNTIME_LIMIT
     cancel_after_s: float | None = None
+    verify: bool = False
 
 
 def migrate(
@@ -58,21 +62,30 @@ def migrate(
     :param timeout: seconds until a migration that has not ended is cancelled.
     :raise PreconditionError: free pages are to be skipped and can't be, or the host has too little memory.
     :raise MigrationError: it failed, was cancelled or took too long; the guest runs on where it was.
+    :raise IntegrityError: memory of the guest is not what was written to it, or that could not be found out.
+    :raise GuestError: there is to be a check, and the agent does not answer.
     :raise VmLostError: the QEMU that had the guest has ended.
     """
     device = BalloonDevice(session.qmp)
     method = _method(session.qmp, device, options, progress)
     _require_running(session.qmp)
-    hello, memory = session.ask("hello"), session.ask("memory")
-    with Handover(session) as pair:
-        if session.agent:
-            # Its connection does not move along, and the guest should not keep the end of a lost one.
-            session.agent.close()
-            session.agent = None
-        _set_up(pair.source, pair.destination, options)
-        ran = _run(pair, options, timeout, progress)
-    _await_agent(session)
+    hello = session.ask("hello")
+    if options.verify:
+        progress.step(f"Starting work in '{session.record.spec.name}' that is checked")
+        meanwhile.start_work(_need_agent(session), bandwidth=options.bandwidth, timeout=timeout)
+    memory = session.ask("memory")
+    watched = session.agent is not None
+    if session.agent:
+        meanwhile.start_watch(session.agent, timeout=timeout)
+    ran = _hand_over(session, options, timeout, progress)
+    if watched:
+        _reconnect(session)
+    least = meanwhile.end_watch(session.agent) if session.agent else None
     after = session.ask("memory")
+    verified = None
+    if options.verify:
+        progress.step("Checking what the guest has written")
+        verified = meanwhile.end_work(_need_agent(session))
     told = ran.free_pages
     skipped = None if told is None else told.skipped_free_bytes // PAGE_BYTES
     return MigrateResult(
@@ -86,20 +99,38 @@ def migrate(
         guest_cpu_s=ran.guest_cpu_s,
         ram=_ram(ran.migration, skipped),
         guest_free_bytes=Change(_free(memory), _free(after)),
+        guest_min_free_bytes=least,
         skipped_balloon_pages=None if told is None else told.skipped_balloon_bytes // PAGE_BYTES,
         told_free_bytes=None if told is None else told.told_bytes,
         answer_s=None if told is None else told.answer_s,
+        verified=verified,
         provenance={
-            **provenance(session.record, hello, device_options(session), "qemu"),
+            **provenance(session.record, hello, BalloonDevice(session.qmp).options(), "qemu"),
             "bandwidth_bytes_per_s": options.bandwidth,
             "downtime_limit_s": options.downtime_s,
         },
     )
 
 
-def device_options(session: Session) -> dict[str, Any]:
-    """Return the properties of the balloon device."""
-    return BalloonDevice(session.qmp).options()
+def _hand_over(session: Session, options: Options, timeout: float, progress: Progress) -> "_Ran":
+    try:
+        with Handover(session) as pair:
+            if session.agent:
+                # Its connection does not move along, and the guest should not keep the end of a lost one.
+                session.agent.close()
+                session.agent = None
+            _set_up(pair.source, pair.destination, options)
+            return _run(pair, options, timeout, progress)
+    except MigrationError:
+        if options.verify:
+            # Memory must not suffer from a migration that failed either.
+            _reconnect(session)
+            meanwhile.end_work(_need_agent(session))
+        raise
+    except BaseException:
+        if options.verify:
+            meanwhile.abandon(session.record)
+        raise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +253,15 @@ def _last(events: Callable[[], tuple[Mapping[str, Any], ...]]) -> Mapping[str, A
     return heard[-1] if heard else None
 
 
-def _await_agent(session: Session) -> None:
+def _need_agent(session: Session) -> AgentClient:
+    if session.agent is None:
+        raise GuestError(
+            "nothing can be verified: the agent in the guest does not answer", hint="see: fastballoon doctor"
+        )
+    return session.agent
+
+
+def _reconnect(session: Session) -> None:
     try:
         session.agent = connect_agent(session.record, timeout=_AGENT_SECONDS)
     except GuestError as e:
