@@ -70,6 +70,9 @@ def migrate(
     with hold(ctx.vm, out) as session:
         dropped = cache.drop(session, "pagecache", progress=out) if drop_cache else None
         result = ops.migrate(session, options, timeout=ctx.timeout or ops.DEFAULT_SECONDS, progress=out)
+    if result.method == "free-page-hint":
+        all_the_same = "" if skip_free else " all the same, without --skip-free"
+        out.warn(f"the device was made with free-page-hint=on: what the guest hints is skipped by that{all_the_same}")
     if dropped is None:
         out.emit(result.document(), migrate_table(result))
     else:

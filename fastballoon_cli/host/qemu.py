@@ -28,6 +28,7 @@ class QemuSpec:
     :ivar memory_bytes: all of the guest's memory, what virtio-mem can take away included.
     :ivar pluggable_bytes: how much of it is lent by a virtio-mem device, all of it at first; 0 for no such device.
     :ivar zero_disk_bytes: size of a second disk that reads as zeros and lies nowhere; 0 for none.
+    :ivar zero_disk_leaves_buffers: that disk is read in no time and leaves in memory whatever was there.
     :ivar scratch_disk_bytes: size of a further disk that keeps what is written and goes with the VM; 0 for none.
     :ivar append: further words for the guest kernel's command line.
     :ivar ssh_port: port on 127.0.0.1 that is forwarded to the guest's sshd.
@@ -50,6 +51,7 @@ class QemuSpec:
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
     scratch_disk_bytes: int = 0
+    zero_disk_leaves_buffers: bool = False
     generation: int = 0
 
     def successor(self, ssh_port: int) -> "QemuSpec":
@@ -168,8 +170,9 @@ class QemuSpec:
     def _zero_disk(self) -> tuple[str, ...]:
         if not self.zero_disk_bytes:
             return ()
-        # Without read-zeroes the guest's buffers would stay as they are, and the host would not hold them.
-        disk = f"driver=null-co,node-name=zeros,size={self.zero_disk_bytes},read-zeroes=on"
+        # Without read-zeroes the guest's buffers stay as they are, and the host does not hold those never written to.
+        zeroes = "off" if self.zero_disk_leaves_buffers else "on"
+        disk = f"driver=null-co,node-name=zeros,size={self.zero_disk_bytes},read-zeroes={zeroes}"
         return ("-blockdev", disk, "-device", "virtio-blk-pci,drive=zeros")
 
     def _scratch_disk(self) -> tuple[str, ...]:

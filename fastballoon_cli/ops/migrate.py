@@ -67,7 +67,7 @@ def migrate(
     :raise VmLostError: the QEMU that had the guest has ended.
     """
     device = BalloonDevice(session.qmp)
-    method = _method(session.qmp, device, options, progress)
+    method = _method(session.qmp, device, options)
     _require_running(session.qmp)
     hello = session.ask("hello")
     if options.verify:
@@ -141,13 +141,11 @@ class _Ran:
     guest_cpu_s: float
 
 
-def _method(qmp: Qmp, device: BalloonDevice, options: Options, progress: Progress) -> str | None:
+def _method(qmp: Qmp, device: BalloonDevice, options: Options) -> str | None:
     found = free_pages.method(qmp, device)
     if not options.skip_free:
-        if found == "free-page-hint":
-            progress.warn("the device was made with free-page-hint=on, so QEMU skips what the guest hints all the same")
-            return found
-        return None
+        # Hints are QEMU's own doing: it asks for them in each migration of a device that has them.
+        return found if found == "free-page-hint" else None
     if found is None:
         raise PreconditionError(
             "free pages cannot be skipped: guest and QEMU have agreed on no way to tell of them",
@@ -159,8 +157,6 @@ def _method(qmp: Qmp, device: BalloonDevice, options: Options, progress: Progres
             f"free pages cannot be skipped: this QEMU's migration capability {conflicts[0]} is on",
             hint="switch it off with migrate-set-capabilities, or migrate without --skip-free",
         )
-    if found == "free-page-hint":
-        progress.warn("not this project's free pages, but the device's own free-page-hint=on is what skips them")
     return found
 
 

@@ -60,7 +60,8 @@ class Request:
     :ivar kernel, qemu: ``fast`` or ``stock``; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
-    :ivar pluggable_bytes, zero_disk_bytes, scratch_disk_bytes: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
+    :ivar pluggable_bytes, zero_disk_bytes, scratch_disk_bytes, zero_disk_leaves_buffers: as in
+        :class:`fastballoon_cli.host.qemu.QemuSpec`.
     """
 
     name: str = "default"
@@ -74,6 +75,7 @@ class Request:
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
     scratch_disk_bytes: int = 0
+    zero_disk_leaves_buffers: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         pluggable_bytes=request.pluggable_bytes,
         zero_disk_bytes=request.zero_disk_bytes,
         scratch_disk_bytes=request.scratch_disk_bytes,
+        zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
         ssh_port=free_port(),
         directory=directory,
     )

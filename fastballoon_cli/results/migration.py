@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fastballoon_cli.results.bench import Sample
 from fastballoon_cli.results.model import SCHEMA_VERSION, Change
+from fastballoon_cli.units import PAGE_BYTES
 
-__all__ = ["MigrateResult", "RamCounts", "Verified"]
+__all__ = ["MigrateResult", "RamCounts", "Verified", "migrate_sample"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +78,28 @@ class MigrateResult:
     def document(self) -> dict[str, Any]:
         """Return the result as it is printed and stored."""
         return {"schema_version": SCHEMA_VERSION, "operation": "migrate", **asdict(self)}
+
+
+def migrate_sample(result: MigrateResult) -> Sample:
+    """Return the metrics of a migration; those that nothing counts are left out."""
+    ram, balloon = result.ram, result.skipped_balloon_pages
+    free = ram.skipped_free_pages
+    values = {
+        "total_s": result.total_s,
+        "setup_s": result.setup_s,
+        "downtime_s": result.downtime_s,
+        "guest_paused_s": result.guest_paused_s,
+        "guest_cpu_s": result.guest_cpu_s,
+        "transferred_bytes": ram.transferred_bytes,
+        "normal_pages": ram.normal_pages,
+        "zero_pages": ram.zero_pages,
+        "passes": ram.passes,
+        "skipped_free_bytes": None if free is None else free * PAGE_BYTES,
+        "skipped_balloon_bytes": None if balloon is None else balloon * PAGE_BYTES,
+        "told_free_bytes": result.told_free_bytes,
+        "answer_s": result.answer_s,
+        "guest_free_bytes_before": result.guest_free_bytes.before,
+        "guest_min_free_bytes": result.guest_min_free_bytes,
+        "verified_pages": result.verified.pages if result.verified else None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
