@@ -43,7 +43,8 @@ def test_a_bad_request_gets_an_answer_and_stops_nothing():
 def test_there_is_no_way_to_run_a_command():
     known = {
         "hello", "memory", "balloon", "vmstat", "kernel_warnings", "compact", "drop_caches", "touch", "fragment",
-        "cache", "read_disk", "rewrite", "spin",
+        "cache", "read_disk", "rewrite", "spin", "churn_start", "churn_finish", "churn_kill", "watch_start",
+        "watch_finish",
     }  # fmt: skip
     assert set(VERBS) == known
 
