@@ -109,12 +109,10 @@ def test_what_the_guest_writes_meanwhile_is_whole(tool, moving):
     tool.refused(7, "--vm", moving, "migrate", "--verify", *SLOW, "--cancel-after", "200ms")
 
 
-_ZEROS = "dd if=/dev/zero bs=4096 seek=100 count=1 conv=notrunc of="
 #: What does to a page of the workload, behind its back, what a lost page would look like.
 SPOIL = {
-    "cached": f"{_ZEROS}/run/fastballoon/churn-cached.data",
-    "mapped": f"{_ZEROS}/run/fastballoon/churn-mapped.data",
-    "disk": f"{_ZEROS}/dev/$(basename $(dirname $(grep -l scratch /sys/block/*/serial)))",
+    "disk": "disk=$(basename $(dirname $(grep -l scratch /sys/block/*/serial))); "
+    "dd if=/dev/zero bs=4096 seek=100 count=1 conv=notrunc of=/dev/$disk",
     "anonymous": r"""python3 -c '
 import json
 pid = json.load(open("/run/fastballoon/jobs/churn-allocate-1.json"))["pid"]
