@@ -85,6 +85,7 @@ def test_free_page_hinting_is_used_and_named_and_refused_with_postcopy(tool, boo
     for postcopy in (True, False):
         with Qmp(vms.load("hint").spec.qmp_socket) as qmp:
             migration.set_capabilities(qmp, {"postcopy-ram": postcopy})
+        assert tool.ok("vm", "status", "hint")["skip_free_method"] == "free-page-hint"
         if postcopy:
             assert "postcopy-ram is on" in tool.refused(3, "--vm", "hint", "migrate", "--skip-free")["message"]
     tool.ok("--vm", "hint", "vm", "touch", "--size", "300M")

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from fastballoon_cli.errors import IntegrityError, MigrationError, PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host import free_pages, migration
+from fastballoon_cli.host.features import with_features
 from fastballoon_cli.host.qmp import CommandNotFoundError
 from fastballoon_cli.ops import handover, meanwhile, migrate
-from fastballoon_cli.ops.vm import with_features
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified, migrate_sample
 from fastballoon_cli.results.model import Change
