@@ -168,3 +168,22 @@ def test_thirty_migrations_in_a_row_leave_nothing_behind(tool, moving):
     assert len(list(Path("/proc/self/fd").iterdir())) <= files + 2
     running = subprocess.check_output(["ps", "-eo", "args"], text=True).splitlines()
     assert not [line for line in running if "guardian.py" in line and str(tool.runtime / moving) in line]
+
+
+def test_the_fast_pair_leaves_out_what_is_free_and_what_is_in_the_balloon(tool, boot):
+    if boot("fastpair", "--memory", "1G")["skip_free_method"] != "free-pages":
+        pytest.skip("this QEMU series does not ask for free pages")
+    touched = tool.ok("--vm", "fastpair", "vm", "touch")["bytes"]
+    result = tool.ok("--vm", "fastpair", "migrate", "--skip-free", "--verify")
+    assert (result["method"], result["skip_free"]) == ("free-pages", True)
+    assert result["verified"]["mismatches"] == 0
+    assert result["ram"]["skipped_free_pages"] * 4096 > 0.8 * touched
+    assert result["ram"]["transferred_bytes"] < 400 * MIB
+    assert 0 < result["answer_s"] < 5
+    assert result["guest_min_free_bytes"] > 0.7 * result["guest_free_bytes"]["before"]
+    tool.ok("--vm", "fastpair", "inflate", "--target", "256M")
+    for _ in range(2):  # what is in the balloon is known at the destination as well
+        result = tool.ok("--vm", "fastpair", "migrate")
+        assert (result["method"], result["skipped_balloon_pages"]) == ("precopy", 65536)
+        assert result["ram"]["skipped_free_pages"] == 0
+    assert kernel_warnings(tool, "fastpair") == []
