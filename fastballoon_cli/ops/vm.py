@@ -29,6 +29,9 @@ _MIN_MEMORY = 256 * MIB
 #: Kept free on the host beside the guest's memory, for QEMU itself and everybody else.
 _HOST_RESERVE = 512 * MIB
 _QUIT_SECONDS = 5.0
+#: What the guest's init writes to the console when sshd listens, and how long that is waited for.
+_READY = b"fastballoon: ready"
+_SSHD_SECONDS = 20.0
 _TRIES = 5
 #: Properties of a patched QEMU's balloon; all on unless the user says otherwise.
 _FEATURES = ("x-page-bitmap", "x-drop-cache")
@@ -189,6 +192,7 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
         )
         vms.save(record)
         connect_when_ready(spec.qmp_socket, deadline=deadline, alive=record.require_alive).close()
+        _await_sshd(record, deadline)
         try:
             agent = connect_agent(record, timeout=max(0.0, deadline - time.monotonic()))
             with agent:
@@ -204,6 +208,20 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
     except BaseException:
         qemu.kill()
         raise
+
+
+def _await_sshd(record: Record, deadline: float) -> None:
+    """Wait for the guest's init to say that sshd listens, on a console that may be directed elsewhere.
+
+    QEMU's user network accepts a connection at once and tells the guest later: one that is made before the guest has
+    a network is tried again after 6 s.
+    """
+    deadline = min(deadline, time.monotonic() + _SSHD_SECONDS)
+    while time.monotonic() < deadline:
+        record.require_alive()
+        if record.spec.console_log.exists() and _READY in record.spec.console_log.read_bytes():
+            return
+        time.sleep(0.02)
 
 
 def _with_console(error: FastballoonError, spec: QemuSpec) -> FastballoonError:
