@@ -8,7 +8,9 @@ __all__ = [
     "BuildError",
     "FastballoonError",
     "GuestError",
+    "IntegrityError",
     "InterruptedByUser",
+    "MigrationError",
     "NotInTimeError",
     "PreconditionError",
     "QmpError",
@@ -81,11 +83,25 @@ class TargetNotReachedError(NotInTimeError):
     """The balloon stopped short of its target."""
 
 
+class MigrationError(FastballoonError):
+    """A migration failed or was cancelled; the guest runs on where it was."""
+
+    exit_code = 7
+    meaning = "migration failed or cancelled; the guest runs on where it was"
+
+
 class RegressionError(FastballoonError):
     """A comparison found what it was told to watch for."""
 
     exit_code = 8
     meaning = "regression: slower than allowed"
+
+
+class IntegrityError(FastballoonError):
+    """Memory of the guest is not what was written to it, or nobody is left to say that it is."""
+
+    exit_code = 9
+    meaning = "integrity: memory of the guest is not what was written to it, or could not be checked"
 
 
 class VmLostError(FastballoonError):

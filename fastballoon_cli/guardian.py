@@ -1,11 +1,14 @@
-"""Run a command that must not outlive the tool: ``python -m fastballoon_cli.guardian STATUS_FD CLEANUP -- ARGV...``.
+"""Run a command that must not outlive the tool: ``guardian.py STATUS_FD CLEANUP N WORD... -- ARGV...``.
 
 The tool may be killed at any moment, also with SIGKILL, and then nobody is left to clean up what it started. So it
 starts a guardian, and the guardian starts the command. Standard input is the lifeline, a pipe whose other end only the
 tool holds:
 
 - end of file: the tool is gone. Kill the command with all its descendants, remove the folder CLEANUP (``-`` for none).
-- a byte: the tool lets the command go on by itself (a VM that has booted). Leave without touching it.
+  But if N is not 0, become the program of those N WORDs instead: it has the command as its child, and knows better
+  what to do with it.
+- ``k``: the tool wants that killing and removing.
+- ``r``: the tool lets the command go on by itself (a VM that has booted). Leave without touching it.
 
 The command's pid, or ``!`` and the reason why it could not be started, is written to STATUS_FD. The exit status is the
 command's, 128 + N if signal N ended it. Uses the standard library only and imports little: every VM start waits for it.
@@ -72,7 +75,8 @@ def _tell(status_fd: int, word: str) -> None:
 
 def main(argv: list[str]) -> int:
     """Guard one command; see the module's text."""
-    status_fd, cleanup, command = int(argv[0]), argv[1], argv[3:]
+    status_fd, cleanup, words = int(argv[0]), argv[1], int(argv[2])
+    orphaned, command = argv[3 : 3 + words], argv[4 + words :]
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wake = _wake_on_child_end()
     try:
@@ -88,8 +92,11 @@ def main(argv: list[str]) -> int:
         if _LIFELINE not in ready:
             os.read(wake, 64)
             continue
-        if os.read(_LIFELINE, 1):
+        word = os.read(_LIFELINE, 1)
+        if word == b"r":
             os._exit(0)  # no destructor of Popen, no wait: the command is on its own now
+        if not word and orphaned:
+            os.execv(orphaned[0], orphaned)
         _kill_descendants()
         if cleanup != "-":
             shutil.rmtree(cleanup, ignore_errors=True)

@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +26,7 @@ class Guarded:
     """A command under a guardian: killed with all its descendants if the tool dies or :meth:`kill` is called.
 
     :param cleanup: a folder that the guardian removes when the tool is gone.
+    :param orphaned: a command that decides, if the tool dies, what becomes of this one, instead of having it killed.
     :param hold: descriptors that stay open until the command and all its descendants are gone, even if the tool is
         killed before: locks on what the command writes to.
     :raise PreconditionError: the command could not be started.
@@ -39,6 +40,7 @@ class Guarded:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         cleanup: Path | None = None,
+        orphaned: Sequence[str] = (),
         hold: Collection[int] = (),
     ) -> None:
         status_read, status_write = os.pipe()
@@ -47,7 +49,8 @@ class Guarded:
                 [
                     # By its path and isolated: starts faster, and no module in the command's folder gets in its way.
                     *(sys.executable, "-I", "-S", guardian.__file__),
-                    *(str(status_write), str(cleanup or "-"), "--"),
+                    *(str(status_write), str(cleanup or "-")),
+                    *(str(len(orphaned)), *orphaned, "--"),
                     *map(str, argv),
                 ],
                 stdin=subprocess.PIPE,
@@ -88,15 +91,17 @@ class Guarded:
 
     def kill(self) -> None:
         """Kill the command and its descendants and wait until they are gone."""
-        assert self._guardian.stdin is not None
-        self._guardian.stdin.close()
-        self._guardian.wait()
+        self._say(b"k")
 
     def release(self) -> None:
         """Let the command live on without the tool."""
+        self._say(b"r")
+
+    def _say(self, word: bytes) -> None:
         assert self._guardian.stdin is not None
-        self._guardian.stdin.write(b"r")
-        self._guardian.stdin.close()
+        with suppress(BrokenPipeError, ValueError):  # it has ended with the command, or was told before
+            self._guardian.stdin.write(word)
+            self._guardian.stdin.close()
         self._guardian.wait()
 
 

@@ -4,7 +4,17 @@ import re
 
 from fastballoon_cli.errors import UsageError
 
-__all__ = ["GIB", "KIB", "MIB", "PAGE_BYTES", "format_duration", "format_size", "parse_size"]
+__all__ = [
+    "GIB",
+    "KIB",
+    "MIB",
+    "PAGE_BYTES",
+    "format_duration",
+    "format_size",
+    "parse_duration",
+    "parse_rate",
+    "parse_size",
+]
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -14,6 +24,9 @@ PAGE_BYTES = 4 * KIB
 
 _SUFFIXES: dict[str, int] = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1 << 40}
 _SIZE = re.compile(r"(?P<sign>-?)(?P<number>\d+(?:\.\d+)?)\s*(?P<suffix>[KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>us|ms|s|min|)")
 
 
 def parse_size(text: str) -> int:
@@ -33,6 +46,25 @@ def parse_size(text: str) -> int:
     if rest:
         raise UsageError(f"'{text}' is not a whole number of bytes", hint="use a smaller unit")
     return scaled
+
+
+def parse_rate(text: str) -> int:
+    """Return the bytes per second that ``text`` stands for: a size, with or without ``/s``.
+
+    :raise UsageError: when it is none.
+    """
+    return parse_size(re.sub(r"(?:/s|ps)$", "", text.strip()))
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that ``text`` stands for: ``300ms``, ``2s``, ``1.5min``; a bare number is seconds.
+
+    :raise UsageError: when it is no duration, or is negative.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"'{text}' is not a duration", hint="write a number with ms, s or min, such as 300ms or 2s")
+    return float(match["number"]) * _SECONDS[match["unit"] or "s"]
 
 
 def format_size(size: int) -> str:

@@ -27,10 +27,19 @@ VERBS = {
     "read_disk": "states.read_disk",
     "rewrite": "churn.rewrite",
     "spin": "spin.spin",
+    "churn_start": "workload.churn_start",
+    "churn_finish": "workload.churn_finish",
+    "churn_kill": "workload.churn_kill",
+    "watch_start": "watch.watch_start",
+    "watch_finish": "watch.watch_finish",
 }
 
 
-def _function(verb: str) -> Callable[..., Any]:
+def function_of(verb: str) -> Callable[..., Any]:
+    """Return what does a verb.
+
+    :raise KeyError: there is no such verb.
+    """
     module, _, name = VERBS[verb].partition(".")
     function: Callable[..., Any] = getattr(import_module(f"guest_agent.{module}"), name)
     return function
@@ -39,7 +48,7 @@ def _function(verb: str) -> Callable[..., Any]:
 def answer(line: str, find: Callable[[str], Callable[..., Any]], send: Callable[[dict[str, Any]], None]) -> None:
     """Do what one request asks for and send its answer; never raises on a bad request.
 
-    :param find: verb -> what does it; raises KeyError where there is no such verb.
+    :param find: as :func:`function_of`.
     """
     try:
         request = json.loads(line)
@@ -63,7 +72,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         answers.flush()
 
     for line in requests:
-        answer(line, _function, send)
+        answer(line, function_of, send)
 
 
 if __name__ == "__main__":

@@ -28,19 +28,21 @@ _DISK = Path("/dev/vdb")
 _READ_BYTES = 1 << 20
 
 
-def fragment(progress: _Progress, *, every: int = 64) -> dict[str, int]:
-    """Fill all available memory and free it again but for one page in ``every``.
+def fragment(progress: _Progress, *, every: int = 64, size: int | None = None) -> dict[str, int]:
+    """Fill memory and free it again but for one page in ``every``.
 
     The pages that stay are chosen by frame number: it is the guest's *physical* memory that ends up in pieces of less
     than ``every`` pages. A process that lives as long as the guest holds them, locked, as pages that the kernel may
     move are moved together by and by (proactive compaction) and the guest would be in one piece again.
 
     :param every: a power of two.
+    :param size: bytes to fill; by default all that are available.
     :returns: ``bytes`` that were filled, and ``kept`` pages.
     :raise MemoryError: the memory could not be had.
     :raise OSError: the pages could not be locked.
     """
-    size = int((memory.available() - _FRAGMENT_RESERVE) / (1 + _OVERHEAD)) // memory.CHUNK * memory.CHUNK
+    most = int((memory.available() - _FRAGMENT_RESERVE) / (1 + _OVERHEAD))
+    size = min(size or most, most) // memory.CHUNK * memory.CHUNK
     _COMPACT_LOCKED.write_text("0")
 
     def work(say: worker.Say) -> mmap.mmap:

@@ -47,10 +47,9 @@ def _child(work: Callable[[Say], object], read_end: int, write_end: int, lasting
     held: list[object] = []
     try:
         os.close(read_end)
-        # Should the guest run out of memory after all, this process is the one to go.
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ_MAX)
+        be_first_to_go()
         if lasting:
-            _leave_connection()
+            leave_connection()
         with open(write_end, "w") as out:
             try:
                 held.append(work(lambda name, number: print(name, number, file=out, flush=True)))
@@ -64,7 +63,12 @@ def _child(work: Callable[[Say], object], read_end: int, write_end: int, lasting
         os._exit(0)
 
 
-def _leave_connection() -> None:
+def be_first_to_go() -> None:
+    """Should the guest run out of memory after all, have the kernel end this process and no other."""
+    Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ_MAX)
+
+
+def leave_connection() -> None:
     """Let go of the connection's streams and session: sshd ends what is left in them."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)

@@ -6,11 +6,13 @@ from fastballoon_cli import __version__
 from fastballoon_cli.cli.balloon import deflate, inflate
 from fastballoon_cli.cli.bench import bench
 from fastballoon_cli.cli.bench_all import bench_all
+from fastballoon_cli.cli.bench_migrate import bench_migrate
 from fastballoon_cli.cli.build import build
 from fastballoon_cli.cli.cache import drop_cache
 from fastballoon_cli.cli.common import Context, complete_vm
 from fastballoon_cli.cli.compare import compare
 from fastballoon_cli.cli.doctor import doctor
+from fastballoon_cli.cli.migrate import migrate
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.cli.report import report
 from fastballoon_cli.cli.vm import vm
@@ -62,7 +64,9 @@ root.add_command(vm)
 root.add_command(inflate)
 root.add_command(deflate)
 root.add_command(drop_cache)
+root.add_command(migrate)
 root.add_command(bench)
+bench.add_command(bench_migrate)
 bench.add_command(bench_all)
 root.add_command(compare)
 root.add_command(report)

@@ -2,7 +2,7 @@
 
 import click
 
-from fastballoon_cli.cli.common import SIZE, Context, pass_context, qmp_line
+from fastballoon_cli.cli.common import SIZE, Context, monitor_of, pass_context, qmp_line, start_default_vm
 from fastballoon_cli.host import vms
 from fastballoon_cli.ops import balloon, cache
 from fastballoon_cli.ops import vm as vm_ops
@@ -40,7 +40,7 @@ def inflate(ctx: Context, target: int, method: str, drop_cache: bool, dry_run: b
     if dry_run:
         _dry_run(ctx, f"inflate to {target} bytes", target, drop_cache=drop_cache)
         return
-    _default_vm(ctx)
+    start_default_vm(ctx)
     with hold(ctx.vm, out) as session:
         timeout = ctx.timeout or cache.DEFAULT_SECONDS
         dropped = cache.drop(session, "pagecache", timeout=timeout, progress=out) if drop_cache else None
@@ -71,22 +71,11 @@ def deflate(ctx: Context, target: int, dry_run: bool) -> None:
     out.emit(result.document(), move_table(result))
 
 
-def _default_vm(ctx: Context) -> None:
-    """Start the default VM for a command that needs one, unless the user has named another."""
-    if ctx.vm != "default":
-        return
-    record = vms.load(ctx.vm)
-    if record and record.alive:
-        return
-    ctx.output.say("No VM runs: starting the default one. It will be left running.")
-    vm_ops.start(vm_ops.Request(), ctx.output)
-
-
 def _dry_run(ctx: Context, action: str, target: int, *, drop_cache: bool = False) -> None:
     record = vms.load(ctx.vm)
     running = record is not None and record.alive
     memory = record.spec.memory_bytes if record and running else vm_ops.Request().memory_bytes
-    monitor = vms.vm_dir(ctx.vm) / "qmp.sock"
+    monitor = monitor_of(ctx.vm)
     commands = [] if running else [f"fastballoon vm start --name {ctx.vm}"]
     if drop_cache:
         commands.append(qmp_line(monitor, "x-balloon-drop-cache", mode="pagecache"))

@@ -11,17 +11,17 @@ import click
 from fastballoon_cli.cli.common import SIZE, Context, pass_context
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench as ops
-from fastballoon_cli.ops.variants import DEFAULTS, VARIANTS
+from fastballoon_cli.ops.variants import CHOICES, DEFAULTS
 from fastballoon_cli.results.files import save
 from fastballoon_cli.results.render_bench import bench_tables
 from fastballoon_cli.units import GIB
 
-__all__ = ["bench"]
+__all__ = ["bench", "options_of", "run"]
 
 
 @click.group()
 def bench() -> None:
-    """Measure variants of the balloon against each other.
+    """Measure variants of the balloon, or of migrations, against each other.
 
     Every sample is taken on a guest that was booted for it, the variants in turn. Ctrl-C ends a bench early and keeps
     what was measured.
@@ -31,6 +31,7 @@ def bench() -> None:
       fast             both series, page bitmaps
       stock            unmodified kernel and QEMU, page numbers
       fast-pfn         the fast build with the feature off: page numbers, with the times of each phase
+      stock-hint       stock with free-page-hint=on, migrations only
       stock-reporting  stock with free-page-reporting=on
       virtio-mem       stock, the same bytes unplugged and plugged
       stock-drop       stock, the cache dropped first by the agent in the guest
@@ -38,14 +39,14 @@ def bench() -> None:
     """
 
 
-def _options(scenario: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return the options of one scenario's command."""
+def options_of(scenario: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the options that every scenario's command has."""
     options = [
         click.option(
             "--variant",
             "variants",
             multiple=True,
-            type=click.Choice([name for name, v in VARIANTS.items() if not v.drops_cache or scenario == "drop-cache"]),
+            type=click.Choice(CHOICES[scenario]),
             default=DEFAULTS[scenario],
             show_default=True,
             help="What to measure; can be given several times.",
@@ -53,15 +54,20 @@ def _options(scenario: str) -> Callable[[Callable[..., None]], Callable[..., Non
         click.option("--init-on-alloc", type=click.Choice(["0", "1"]), default="0", show_default=True,
                      help="The guest kernel's init_on_alloc, a default of distributions."),
         click.option("--memory", type=SIZE, default=4 * GIB, help="The guests' memory.  [default: 4G]"),
-        click.option("--target", type=SIZE,
-                     help="Size of the balloon.  [default: 3/4 of the memory; 5/8 of a fragmented guest's]"),
         click.option("--repeat", type=int, default=5, show_default=True, help="Samples of each variant."),
         click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True,
                      help="auto takes KVM where a guest really boots on it."),
         click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
                      help="Where to write the result.  [default: a dated file in this folder]"),
     ]  # fmt: skip
-    if scenario != "drop-cache":
+    if scenario != "migrate":
+        target = click.option(
+            "--target",
+            type=SIZE,
+            help="Size of the balloon.  [default: 3/4 of the memory; 5/8 of a fragmented guest's]",
+        )
+        options.insert(3, target)
+    if scenario in ("inflate", "deflate"):
         state = click.option(
             "--guest-state",
             type=click.Choice(ops.GUEST_STATES),
@@ -81,7 +87,7 @@ def _options(scenario: str) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 @bench.command()
-@_options("inflate")
+@options_of("inflate")
 @pass_context
 def inflate(ctx: Context, /, **options: Any) -> None:
     """Measure how long it takes until the host has the memory.
@@ -90,11 +96,11 @@ def inflate(ctx: Context, /, **options: Any) -> None:
     Example:
       fastballoon bench inflate --variant fast --variant stock
     """
-    _run(ctx, "inflate", **options)
+    run(ctx, "inflate", **options)
 
 
 @bench.command()
-@_options("deflate")
+@options_of("deflate")
 @pass_context
 def deflate(ctx: Context, /, **options: Any) -> None:
     """Measure how long it takes until the guest has its memory again, and how long to fill it all once more.
@@ -103,11 +109,11 @@ def deflate(ctx: Context, /, **options: Any) -> None:
     Example:
       fastballoon bench deflate --variant fast --variant stock
     """
-    _run(ctx, "deflate", **options)
+    run(ctx, "deflate", **options)
 
 
 @bench.command("drop-cache")
-@_options("drop-cache")
+@options_of("drop-cache")
 @pass_context
 def drop_cache(ctx: Context, /, **options: Any) -> None:
     """Measure whether it pays to drop a guest's cache before its balloon is inflated.
@@ -119,20 +125,21 @@ def drop_cache(ctx: Context, /, **options: Any) -> None:
     Example:
       fastballoon bench drop-cache
     """
-    _run(ctx, "drop-cache", guest_state="cached", **options)
+    run(ctx, "drop-cache", guest_state="cached", **options)
 
 
-def _run(
+def run(
     ctx: Context,
     scenario: str,
     *,
     variants: tuple[str, ...],
     init_on_alloc: str,
     memory: int,
-    target: int | None,
     out: Path | None,
+    target: int | None = None,
     **rest: Any,
 ) -> None:
+    """Run a bench and write its Result file; the options are those of :func:`options_of` and of the scenario."""
     plan = ops.Bench(
         scenario=scenario,
         variants=variants,

@@ -4,8 +4,7 @@ import time
 
 import click
 
-from fastballoon_cli.cli.common import Context, pass_context, qmp_line
-from fastballoon_cli.host import vms
+from fastballoon_cli.cli.common import Context, monitor_of, pass_context, qmp_line
 from fastballoon_cli.ops import cache
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.results.render import drop_cache_table
@@ -34,7 +33,7 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
       fastballoon drop-cache --mode all
     """
     if dry_run:
-        commands = [qmp_line(vms.vm_dir(ctx.vm) / "qmp.sock", "x-balloon-drop-cache", mode=mode)]
+        commands = [qmp_line(monitor_of(ctx.vm), "x-balloon-drop-cache", mode=mode)]
         action = f"drop the cache ({mode})"
         ctx.output.emit({"schema_version": 1, "dry_run": True, "action": action, "commands": commands}, *commands)
         return

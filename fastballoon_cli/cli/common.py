@@ -1,18 +1,32 @@
 """What the commands share: the context object and the parameter types."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import click
 
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.errors import FastballoonError, UsageError
 from fastballoon_cli.host import vms
-from fastballoon_cli.units import parse_size
+from fastballoon_cli.ops import vm as vm_ops
+from fastballoon_cli.units import parse_duration, parse_rate, parse_size
 
-__all__ = ["SIZE", "Context", "complete_vm", "pass_context", "qmp_line"]
+__all__ = [
+    "DURATION",
+    "RATE",
+    "SIZE",
+    "Context",
+    "complete_vm",
+    "monitor_of",
+    "pass_context",
+    "qmp_line",
+    "start_default_vm",
+]
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -31,21 +45,43 @@ class Context:
 pass_context = click.make_pass_decorator(Context)
 
 
-class _Size(click.ParamType[int]):
-    name = "size"
+class _Quantity(click.ParamType[_T]):
+    def __init__(self, name: str, parse: Callable[[str], _T]) -> None:
+        self.name, self._parse = name, parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ARG002
-        if isinstance(value, int):
-            return value
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> _T:  # noqa: ARG002
+        if not isinstance(value, str):
+            return cast(_T, value)
         try:
-            return parse_size(value)
+            return self._parse(value)
         except UsageError as e:
             option = f"{param.opts[0]}: " if param and param.opts else ""
             raise UsageError(f"{option}{e.message}", hint=e.hint) from e
 
 
 #: A size such as ``3G``; becomes bytes.
-SIZE = _Size()
+SIZE = _Quantity("size", parse_size)
+#: A rate such as ``256M`` or ``1GiB/s``; becomes bytes per second.
+RATE = _Quantity("rate", parse_rate)
+#: A time such as ``300ms`` or ``2s``; becomes seconds.
+DURATION = _Quantity("duration", parse_duration)
+
+
+def start_default_vm(ctx: Context) -> None:
+    """Start the default VM for a command that needs one, unless the user has named another."""
+    if ctx.vm != "default":
+        return
+    record = vms.load(ctx.vm)
+    if record and record.alive:
+        return
+    ctx.output.say("No VM runs: starting the default one. It will be left running.")
+    vm_ops.start(vm_ops.Request(), ctx.output)
+
+
+def monitor_of(vm: str) -> Path:
+    """Return where a VM's monitor is, or will be once it is started; for a dry run to say."""
+    record = vms.load(vm)
+    return record.spec.qmp_socket if record else vms.vm_dir(vm) / "0" / "qmp.sock"
 
 
 def qmp_line(monitor: Path, command: str, **arguments: object) -> str:

@@ -70,17 +70,25 @@ class BalloonDevice:
 
     def has_driver(self) -> bool:
         """Return whether a driver in the guest has taken the device."""
-        try:
-            status = self._qmp.execute("x-query-virtio-status", {"path": f"{self._path}/virtio-backend"})
-        except CommandNotFoundError:
+        status = self._virtio_status()
+        if status is None:
             return True  # before QEMU 7.2 there is no way to ask; a guest that does not answer is noticed later
         return any(word.startswith("VIRTIO_CONFIG_S_DRIVER_OK") for word in status["status"]["statuses"])
+
+    def hints(self) -> bool:
+        """Return whether the guest hints its free pages to a migration (merged in Linux 4.18 and QEMU 3.0)."""
+        if not self.options().get("free-page-hint"):
+            return False
+        status = self._virtio_status()
+        features = status["guest-features"].get("dev-features", []) if status else ["VIRTIO_BALLOON_F_FREE_PAGE_HINT"]
+        return any(word.startswith("VIRTIO_BALLOON_F_FREE_PAGE_HINT") for word in features)
 
     def options(self) -> dict[str, Any]:
         """Return the on/off properties that the device was made with."""
         names = (
             "x-page-bitmap",
             "x-drop-cache",
+            "x-free-pages",
             "free-page-reporting",
             "free-page-hint",
             "deflate-on-oom",
@@ -93,6 +101,15 @@ class BalloonDevice:
             except QmpError:
                 continue  # this QEMU does not have it
         return found
+
+    def _virtio_status(self) -> dict[str, Any] | None:
+        try:
+            status: dict[str, Any] = self._qmp.execute(
+                "x-query-virtio-status", {"path": f"{self._path}/virtio-backend"}
+            )
+        except CommandNotFoundError:
+            return None
+        return status
 
     def _find(self) -> str:
         for folder in ("/machine/peripheral", "/machine/peripheral-anon"):

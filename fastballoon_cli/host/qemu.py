@@ -1,6 +1,6 @@
 """The QEMU command line of a VM: data in, argv out. Nothing here touches the machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastballoon_cli.units import MIB
@@ -11,6 +11,7 @@ __all__ = ["BALLOON_ID", "SSH_GUEST_PORT", "VIRTIO_MEM_ID", "QemuSpec"]
 BALLOON_ID = "balloon0"
 VIRTIO_MEM_ID = "vmem0"
 SSH_GUEST_PORT = 22
+_HINT_THREAD = "hints"
 
 _FW_CFG = "opt/fastballoon"
 #: The plainest one: "max" has string instructions and vector units that TCG runs slower than plain loops.
@@ -27,10 +28,12 @@ class QemuSpec:
     :ivar memory_bytes: all of the guest's memory, what virtio-mem can take away included.
     :ivar pluggable_bytes: how much of it is lent by a virtio-mem device, all of it at first; 0 for no such device.
     :ivar zero_disk_bytes: size of a second disk that reads as zeros and lies nowhere; 0 for none.
+    :ivar zero_disk_leaves_buffers: that disk is read in no time and leaves in memory whatever was there.
     :ivar scratch_disk_bytes: size of a further disk that keeps what is written and goes with the VM; 0 for none.
     :ivar append: further words for the guest kernel's command line.
     :ivar ssh_port: port on 127.0.0.1 that is forwarded to the guest's sshd.
     :ivar directory: the VM's own folder; sockets, logs and keys live there.
+    :ivar generation: 0 for the QEMU that boots the guest. Each migration adds 1; all but the first wait for a guest.
     """
 
     name: str
@@ -48,21 +51,40 @@ class QemuSpec:
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
     scratch_disk_bytes: int = 0
+    zero_disk_leaves_buffers: bool = False
+    generation: int = 0
+
+    def successor(self, ssh_port: int) -> "QemuSpec":
+        """Return what a QEMU must be like for this one to migrate its guest there.
+
+        :param ssh_port: its own port on 127.0.0.1, as this QEMU still has the other one.
+        """
+        return replace(self, generation=self.generation + 1, ssh_port=ssh_port)
+
+    @property
+    def process_directory(self) -> Path:
+        """The folder of this one QEMU process, in the VM's own: while it migrates, a VM has two of them."""
+        return self.directory / str(self.generation)
 
     @property
     def qmp_socket(self) -> Path:
         """Monitor of whoever holds the VM's lock."""
-        return self.directory / "qmp.sock"
+        return self.process_directory / "qmp.sock"
 
     @property
     def observer_socket(self) -> Path:
         """Monitor of those who only look: one client per socket, a second would hang."""
-        return self.directory / "observer.sock"
+        return self.process_directory / "observer.sock"
 
     @property
     def console_socket(self) -> Path:
         """The guest's serial console."""
-        return self.directory / "console.sock"
+        return self.process_directory / "console.sock"
+
+    @property
+    def migration_socket(self) -> Path:
+        """Where this QEMU waits for its guest, unless it boots it itself."""
+        return self.process_directory / "migration.sock"
 
     @property
     def console_log(self) -> Path:
@@ -72,7 +94,7 @@ class QemuSpec:
     @property
     def qemu_log(self) -> Path:
         """QEMU's own output."""
-        return self.directory / "qemu.log"
+        return self.process_directory / "qemu.log"
 
     @property
     def scratch_disk(self) -> Path:
@@ -86,7 +108,8 @@ class QemuSpec:
     def argv(self) -> list[str]:
         """Return the command line, one option per line of this method."""
         accel = "tcg,thread=multi" if self.accel == "tcg" else self.accel
-        balloon = ",".join(filter(None, [f"virtio-balloon-pci,id={BALLOON_ID}", self.balloon_options]))
+        thread = f"iothread={_HINT_THREAD}" if self._hint_thread() else ""
+        balloon = ",".join(filter(None, [f"virtio-balloon-pci,id={BALLOON_ID}", self.balloon_options, thread]))
         kernel_args = f"console=ttyS0 root=/dev/vda ro quiet panic=-1 {self.append}".rstrip()
         return [
             str(self.binary),
@@ -106,6 +129,7 @@ class QemuSpec:
             *("-netdev", f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:{SSH_GUEST_PORT}"),
             *("-device", "virtio-net-pci,netdev=net0,romfile="),
             *("-device", "virtio-rng-pci"),
+            *self._hint_thread(),
             *("-device", balloon),
             *self._virtio_mem(),
             *self._zero_disk(),
@@ -113,15 +137,26 @@ class QemuSpec:
             *self._fw_cfg("authorized_keys"),
             *self._fw_cfg("host_key"),
             *self._fw_cfg("agent.pyz"),
-            *("-chardev", self._socket("console", self.console_socket) + f",logfile={_comma(self.console_log)}"),
+            *(
+                "-chardev",
+                self._socket("console", self.console_socket) + f",logfile={_comma(self.console_log)},logappend=on",
+            ),
             *("-serial", "chardev:console"),
             *("-chardev", self._socket("qmp", self.qmp_socket), "-mon", "chardev=qmp,mode=control"),
             *("-chardev", self._socket("observer", self.observer_socket), "-mon", "chardev=observer,mode=control"),
+            *(("-incoming", "defer") if self.generation else ()),
         ]
 
     def _memory(self) -> str:
         base = (self.memory_bytes - self.pluggable_bytes) // MIB
         return f"{base}M,maxmem={self.memory_bytes // MIB}M" if self.pluggable_bytes else f"{base}M"
+
+    def _hint_thread(self) -> tuple[str, ...]:
+        options = self.balloon_options.split(",")
+        # QEMU takes the hints in a thread of its own and refuses the property without one.
+        if "free-page-hint=on" not in options or any(option.startswith("iothread=") for option in options):
+            return ()
+        return ("-object", f"iothread,id={_HINT_THREAD}")
 
     def _virtio_mem(self) -> tuple[str, ...]:
         if not self.pluggable_bytes:
@@ -135,8 +170,9 @@ class QemuSpec:
     def _zero_disk(self) -> tuple[str, ...]:
         if not self.zero_disk_bytes:
             return ()
-        # Without read-zeroes the guest's buffers would stay as they are, and the host would not hold them.
-        disk = f"driver=null-co,node-name=zeros,size={self.zero_disk_bytes},read-zeroes=on"
+        # Without read-zeroes the guest's buffers stay as they are, and the host does not hold those never written to.
+        zeroes = "off" if self.zero_disk_leaves_buffers else "on"
+        disk = f"driver=null-co,node-name=zeros,size={self.zero_disk_bytes},read-zeroes={zeroes}"
         return ("-blockdev", disk, "-device", "virtio-blk-pci,drive=zeros")
 
     def _scratch_disk(self) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -37,6 +38,7 @@ class Qmp:
 
     def __init__(self, socket: Path, *, timeout: float = 5.0) -> None:
         self._timeout = timeout
+        self._closed = False
         self._runner = asyncio.Runner()
         self._client = QMPClient("fastballoon")
         try:
@@ -83,8 +85,20 @@ class Qmp:
         """
         return self._runner.run(self._execute_until(command, arguments, event, ends, timeout))
 
+    @contextmanager
+    def listening(self, *names: str) -> Iterator[Callable[[], tuple[Mapping[str, Any], ...]]]:
+        """Listen for events; yields what returns all of them that came until the latest command, oldest first.
+
+        Register before the command that causes them. QEMU's own time is in each event's ``timestamp``.
+        """
+        with self._client.listener(names) as listener:
+            yield lambda: listener.history
+
     def close(self) -> None:
-        """Disconnect; does nothing when the connection has ended already."""
+        """Disconnect; does nothing when the connection has ended or was closed already."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             self._runner.run(self._disconnect())
         finally:

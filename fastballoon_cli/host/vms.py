@@ -18,7 +18,18 @@ from fastballoon_cli.errors import PreconditionError, UsageError, VmLostError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.host.qemu import QemuSpec
 
-__all__ = ["Record", "all_names", "forget", "load", "lock", "save", "vm_dir"]
+__all__ = [
+    "Record",
+    "all_names",
+    "forget",
+    "forget_processes",
+    "load",
+    "lock",
+    "processes",
+    "save",
+    "save_process",
+    "vm_dir",
+]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _RECORD = "vm.json"
@@ -83,8 +94,18 @@ def all_names() -> list[str]:
 
 def load(name: str) -> Record | None:
     """Return a VM's record, or None if there is no such VM."""
+    return _read(vm_dir(name) / _RECORD)
+
+
+def processes(name: str) -> list[Record]:
+    """Return the records of all QEMU processes that a VM has: two while it migrates, the source first."""
+    found = [_read(folder / _RECORD) for folder in vm_dir(name).iterdir() if folder.name.isdigit()]
+    return sorted((record for record in found if record), key=lambda record: record.spec.generation)
+
+
+def _read(path: Path) -> Record | None:
     try:
-        raw = json.loads((vm_dir(name) / _RECORD).read_text())
+        raw = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     spec = raw.pop("spec")
@@ -96,10 +117,25 @@ def load(name: str) -> Record | None:
 
 def save(record: Record) -> None:
     """Write a VM's record; a reader sees the old one or the new one, never half of it."""
-    path = record.spec.directory / _RECORD
+    _write(record, record.spec.directory / _RECORD)
+
+
+def save_process(record: Record) -> None:
+    """Write the record of one QEMU process, whether it has the VM's guest or waits for it."""
+    _write(record, record.spec.process_directory / _RECORD)
+
+
+def _write(record: Record, path: Path) -> None:
     aside = path.with_suffix(".new")
     aside.write_text(json.dumps(asdict(record), default=str, indent=1))
     aside.rename(path)
+
+
+def forget_processes(record: Record) -> None:
+    """Remove what other QEMU processes have left in a VM's folder; this one's stays."""
+    for entry in record.spec.directory.iterdir():
+        if entry.is_dir() and entry.name.isdigit() and entry != record.spec.process_directory:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def forget(name: str) -> None:
@@ -108,21 +144,23 @@ def forget(name: str) -> None:
 
 
 @contextmanager
-def lock(name: str, *, create: bool = False) -> Iterator[None]:
+def lock(name: str, *, create: bool = False) -> Iterator[int | None]:
     """Hold a VM for one command. The kernel drops the lock with the process, so that none is ever left behind.
 
-    :param create: make the VM's folder if it is missing; otherwise nothing is locked then.
+    Yields the descriptor that is locked, for a process that must go on holding the VM should this one be killed.
+
+    :param create: make the VM's folder if it is missing; otherwise nothing is locked then, and None is yielded.
     :raise PreconditionError: another process holds it.
     """
     folder = vm_dir(name)
     handle = _open_locked(folder, create)
     if handle is None:
-        yield
+        yield None
         return
     holder = folder / _HOLDER
     try:
         holder.write_text(json.dumps({"pid": os.getpid(), "command": shlex.join(["fastballoon", *sys.argv[1:]])}))
-        yield
+        yield handle
     finally:
         holder.unlink(missing_ok=True)
         os.close(handle)

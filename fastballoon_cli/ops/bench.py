@@ -1,27 +1,29 @@
-"""Benches: variants of a balloon, measured in turn on guests of their own."""
+"""Benches: variants of a balloon or a migration, measured in turn on guests of their own."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastballoon_cli import build
-from fastballoon_cli.errors import FastballoonError, PreconditionError, UsageError
+from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, UsageError
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import procfs
 from fastballoon_cli.host.floor import discard_seconds
 from fastballoon_cli.host.vcpus import VcpuClock
-from fastballoon_cli.ops import balloon, cache, virtio_mem
+from fastballoon_cli.ops import balloon, bench_migrate, cache, virtio_mem
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.ops.session import Session, hold
 from fastballoon_cli.ops.variants import DEFAULTS, VARIANTS
 from fastballoon_cli.progress import Nested, Progress, Silent
 from fastballoon_cli.results.bench import BenchResult, Case, Failure, Sample, move_sample
+from fastballoon_cli.results.migration import MigrateResult
 from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.units import GIB, MIB, PAGE_BYTES, format_size
 
-__all__ = ["GUEST_STATES", "Bench", "run"]
+__all__ = ["GUEST_STATES", "MIGRATE_STATES", "Bench", "run"]
 
 GUEST_STATES = ("idle", "touched", "fragmented", "cached")
+MIGRATE_STATES = (*GUEST_STATES, "churning")
 
 #: A guest state takes the guest minutes rather than seconds when it is a large one.
 _STATE_SECONDS = 600.0
@@ -29,6 +31,8 @@ _MOVE_SECONDS = 300.0
 _BOOT_SECONDS = 180.0
 #: One page in so many stays in a fragmented guest.
 _KEPT_EVERY = 64
+#: The floor is what discarding takes.
+_WITHOUT_FLOOR = ("deflate", "migrate")
 #: What a reader looks at again when the balloon has been inflated, from the end of what was cached.
 _REREAD_BYTES = 256 * MIB
 #: virtio-mem plugs and unplugs in multiples of this, a memory section of x86-64.
@@ -43,6 +47,9 @@ class Bench:
         way back, ``drop-cache`` takes a cached guest's memory.
     :ivar variants: keys of :data:`fastballoon_cli.ops.variants.VARIANTS`; none: the scenario's own.
     :ivar target_bytes: the balloon's size; by default three quarters of the memory, five eighths when fragmented.
+        A migration has none.
+    :ivar balloon_bytes: what is in the balloon when a migration begins.
+    :ivar bandwidth: bytes per second of a migration's link at most; 0 for no limit.
     """
 
     scenario: str
@@ -54,10 +61,19 @@ class Bench:
     accel: str = "auto"
     target_bytes: int | None = None
     repeat: int = 5
+    balloon_bytes: int = 0
+    bandwidth: int = 0
+
+    @property
+    def migrates(self) -> bool:
+        """Whether guests are migrated, rather than their balloons moved."""
+        return self.scenario == "migrate"
 
     @property
     def target(self) -> int:
         """The balloon's size in bytes."""
+        if self.migrates:
+            return 0
         if self.target_bytes is not None:
             return self.target_bytes
         eighths = 5 if self.guest_state == "fragmented" else 6
@@ -70,7 +86,7 @@ class Bench:
 
     @property
     def cached_bytes(self) -> int:
-        """What a cached guest has in its page cache."""
+        """What a cached guest has in its page cache; of a guest that is migrated, also what else was written to."""
         return self.memory_bytes // 8 * 5
 
     def request(self, variant: str) -> vm_ops.Request:
@@ -91,6 +107,7 @@ class Bench:
             append=" ".join(words),
             pluggable_bytes=self.target if chosen.pluggable else 0,
             zero_disk_bytes=self.memory_bytes if self.guest_state == "cached" else 0,
+            zero_disk_leaves_buffers=self.migrates,
         )
 
 
@@ -115,6 +132,8 @@ def run(bench: Bench, progress: Progress) -> BenchResult:
         memory_bytes=bench.memory_bytes,
         target_bytes=bench.target,
         repeat=bench.repeat,
+        balloon_bytes=bench.balloon_bytes,
+        bandwidth_bytes_per_s=bench.bandwidth if bench.migrates else None,
         cases=list(cases.values()),
     )
     progress.step(f"Measuring {bench.scenario} ({bench.guest_state})", float(bench.repeat * len(cases)))
@@ -122,7 +141,7 @@ def run(bench: Bench, progress: Progress) -> BenchResult:
     done = 0
     try:
         for number in range(1, bench.repeat + 1):
-            if bench.scenario != "deflate":
+            if bench.scenario not in _WITHOUT_FLOOR:
                 result.floor.append(_floor(bench))
             for variant, case in cases.items():
                 label = f"round {number} of {bench.repeat}, {variant}"
@@ -147,6 +166,13 @@ def run(bench: Bench, progress: Progress) -> BenchResult:
 def _check(bench: Bench) -> None:
     if bench.repeat < 1:
         raise UsageError(f"{bench.repeat} cannot be a number of samples", hint="use 1 or more; 5 for a median to trust")
+    if bench.migrates:
+        if bench.balloon_bytes >= bench.memory_bytes // 8 * 7:
+            raise UsageError(
+                f"a balloon of {format_size(bench.balloon_bytes)} leaves nothing of {format_size(bench.memory_bytes)}",
+                hint="--balloon is the balloon's size; leave the guest an eighth of its memory",
+            )
+        return
     if not 0 < bench.target < bench.memory_bytes:
         raise UsageError(
             f"the target {format_size(bench.target)} is not between nothing and the guest's memory, "
@@ -181,6 +207,8 @@ def _sample(bench: Bench, variant: str, case: Case, progress: Progress) -> None:
             _prepare(bench, session.agent, progress)
             kills = _oom_kills(session.agent)
             result, sample = _measure(bench, variant, session, progress)
+            if session.agent is None:
+                raise GuestError("the agent does not answer any more")
             sample["oom_kills"] = _oom_kills(session.agent) - kills
     finally:
         vm_ops.stop(request.name, Silent())
@@ -192,6 +220,11 @@ def _prepare(bench: Bench, agent: AgentClient, progress: Progress) -> None:
     def watch(done: int) -> None:
         progress.update(done, note=format_size(done))
 
+    if bench.migrates:
+        bench_migrate.prepare(
+            bench.guest_state, agent, dirty=bench.cached_bytes, every=_KEPT_EVERY, watch=watch, progress=progress
+        )
+        return
     match bench.guest_state:
         case "touched":
             vm_ops.touch(agent, progress)
@@ -203,7 +236,18 @@ def _prepare(bench: Bench, agent: AgentClient, progress: Progress) -> None:
             agent.call("cache", size=bench.cached_bytes, timeout=_STATE_SECONDS, on_progress=watch)
 
 
-def _measure(bench: Bench, variant: str, session: Session, progress: Progress) -> tuple[MoveResult, Sample]:
+def _measure(
+    bench: Bench, variant: str, session: Session, progress: Progress
+) -> tuple[MoveResult | MigrateResult, Sample]:
+    if bench.migrates:
+        return bench_migrate.measure(
+            bench.guest_state,
+            VARIANTS[variant],
+            session,
+            bandwidth=bench.bandwidth,
+            inflated=bench.balloon_bytes,
+            progress=progress,
+        )
     move = _mover(variant, session, progress)
     assert session.agent
     match bench.scenario:

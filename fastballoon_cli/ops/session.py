@@ -20,12 +20,28 @@ _AGENT_PATIENCE = 5.0
 
 @dataclass
 class Session:
-    """What an operation works with; ``agent`` is None when the guest does not answer."""
+    """What an operation works with.
+
+    :ivar agent: None when the guest does not answer.
+    :ivar lock: the descriptor that holds the VM, see :func:`fastballoon_cli.host.vms.lock`.
+    """
 
     record: Record
     qmp: Qmp
     agent: AgentClient | None
     progress: Progress
+    lock: int | None = None
+
+    def move_to(self, record: Record) -> None:
+        """Go on with the QEMU that has the guest now.
+
+        :raise VmLostError: it has ended.
+        """
+        if self.agent:
+            self.agent.close()
+            self.agent = None
+        self.qmp.close()
+        self.record, self.qmp = record, Qmp(record.spec.qmp_socket)
 
     def ask(self, verb: str) -> Any:
         """Return the agent's answer, or None: what the guest says of itself is welcome, but no reason to fail.
@@ -55,6 +71,9 @@ def running(name: str) -> Record:
             f"there is no VM '{name}'",
             hint=f"start it: fastballoon vm start --name {name}; or see: fastballoon vm list",
         )
+    if not record.alive:
+        # Its guest may just have moved on to another QEMU: that one is recorded before the old one ends.
+        record = vms.load(name) or record
     record.require_alive()
     if not record.ready:
         raise PreconditionError(f"VM '{name}' is still being started", hint="wait until 'vm list' says running")
@@ -90,19 +109,19 @@ def hold(
     :raise VmLostError: its QEMU has ended.
     :raise GuestError: the agent is needed and does not answer.
     """
-    with vms.lock(name):
+    with vms.lock(name) as lock:
         record = running(name)
-        with Qmp(record.spec.qmp_socket) as qmp:
+        session = Session(record, Qmp(record.spec.qmp_socket), None, progress, lock)
+        try:
             try:
-                agent = connect_agent(record, timeout=patience)
+                session.agent = connect_agent(record, timeout=patience)
             except GuestError as e:
                 if need_agent:
                     raise
-                agent = None
                 progress.warn(f"going on without the guest's side of the figures: {e.message}")
-            session = Session(record, qmp, agent, progress)
-            try:
-                yield session
-            finally:
-                if session.agent:
-                    session.agent.close()
+            yield session
+        finally:
+            # By then another QEMU may have the guest.
+            if session.agent:
+                session.agent.close()
+            session.qmp.close()

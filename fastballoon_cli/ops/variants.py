@@ -1,8 +1,8 @@
-"""The ways to take a guest's memory that a bench compares."""
+"""The ways to take a guest's memory, or to migrate it, that a bench compares."""
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULTS", "VARIANTS", "Variant"]
+__all__ = ["CHOICES", "DEFAULTS", "VARIANTS", "Variant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +13,7 @@ class Variant:
     :ivar method: what guest and QEMU must have agreed on, ``page-bitmap`` or ``pfn``.
     :ivar pluggable: the memory is lent by virtio-mem, and a target is reached by unplugging.
     :ivar drops_cache: the guest drops its cache first.
+    :ivar skips_free: a migration leaves out what the guest tells to be free.
     """
 
     kernel: str
@@ -21,16 +22,20 @@ class Variant:
     balloon_options: str = ""
     pluggable: bool = False
     drops_cache: bool = False
+    skips_free: bool = False
 
 
 VARIANTS = {
-    "fast": Variant(kernel="fast", qemu="fast", method="page-bitmap"),
+    "fast": Variant(kernel="fast", qemu="fast", method="page-bitmap", skips_free=True),
     "stock": Variant(kernel="stock", qemu="stock"),
     # The PFN path of the instrumented build: it has the phases that an unmodified pair can't tell.
-    "fast-pfn": Variant(kernel="fast", qemu="fast", balloon_options="x-page-bitmap=off,x-drop-cache=off"),
+    "fast-pfn": Variant(
+        kernel="fast", qemu="fast", balloon_options="x-page-bitmap=off,x-drop-cache=off,x-free-pages=off"
+    ),
     "stock-reporting": Variant(kernel="stock", qemu="stock", balloon_options="free-page-reporting=on"),
+    "stock-hint": Variant(kernel="stock", qemu="stock", balloon_options="free-page-hint=on", skips_free=True),
     "virtio-mem": Variant(kernel="stock", qemu="stock", pluggable=True),
-    "fast-drop": Variant(kernel="fast", qemu="fast", method="page-bitmap", drops_cache=True),
+    "fast-drop": Variant(kernel="fast", qemu="fast", method="page-bitmap", drops_cache=True, skips_free=True),
     "stock-drop": Variant(kernel="stock", qemu="stock", drops_cache=True),
 }
 
@@ -39,4 +44,14 @@ DEFAULTS = {
     "inflate": ("stock", "fast-pfn", "fast"),
     "deflate": ("stock", "fast-pfn", "fast"),
     "drop-cache": ("stock", "stock-drop", "fast", "fast-drop"),
+    "migrate": ("stock", "stock-hint", "fast"),
+}
+
+_MOVING = ("fast", "stock", "fast-pfn", "stock-reporting", "virtio-mem")
+#: Scenario -> the variants that it can compare.
+CHOICES = {
+    "inflate": _MOVING,
+    "deflate": _MOVING,
+    "drop-cache": (*_MOVING, "fast-drop", "stock-drop"),
+    "migrate": ("fast", "stock", "stock-hint", "fast-drop", "stock-drop"),
 }

@@ -4,6 +4,7 @@ import shutil
 import socket
 import time
 import zipapp
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -14,6 +15,7 @@ from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionErr
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import accel, drop_cache, procfs, vms
 from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.host.features import device_properties
 from fastballoon_cli.host.keys import make_key_pair
 from fastballoon_cli.host.qemu import QemuSpec
 from fastballoon_cli.host.qmp import Qmp, connect_when_ready
@@ -23,7 +25,20 @@ from fastballoon_cli.process import Guarded, paste
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import MIB, format_size
 
-__all__ = ["Request", "StartPlan", "names", "plan", "start", "status", "stop", "touch"]
+__all__ = [
+    "Request",
+    "StartPlan",
+    "await_end",
+    "free_port",
+    "names",
+    "plan",
+    "require_host_memory",
+    "start",
+    "status",
+    "stop",
+    "touch",
+    "with_features",
+]
 
 _MIN_MEMORY = 256 * MIB
 #: Kept free on the host beside the guest's memory, for QEMU itself and everybody else.
@@ -34,7 +49,8 @@ _READY = b"fastballoon: ready"
 _SSHD_SECONDS = 20.0
 _TRIES = 5
 #: Properties of a patched QEMU's balloon; all on unless the user says otherwise.
-_FEATURES = ("x-page-bitmap", "x-drop-cache")
+_FEATURES = ("x-page-bitmap", "x-drop-cache", "x-free-pages")
+_BALLOON = "virtio-balloon-pci"
 #: Under TCG a boot was seen to hang, its kernel waiting for a timer in vain. A boot takes seconds; after so long
 #: without an answer another one is likely to be the quicker way.
 _BOOT_PATIENCE = 45.0
@@ -47,7 +63,8 @@ class Request:
     :ivar kernel, qemu: ``fast`` or ``stock``; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
-    :ivar pluggable_bytes, zero_disk_bytes, scratch_disk_bytes: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
+    :ivar pluggable_bytes, zero_disk_bytes, scratch_disk_bytes, zero_disk_leaves_buffers: as in
+        :class:`fastballoon_cli.host.qemu.QemuSpec`.
     """
 
     name: str = "default"
@@ -61,6 +78,7 @@ class Request:
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
     scratch_disk_bytes: int = 0
+    zero_disk_leaves_buffers: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,8 +113,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
     firmware = tuple(qemu.firmware)
     options = request.balloon_options
     if request.qemu == "fast":
-        unsaid = [f"{feature}=on" for feature in _FEATURES if feature not in options]
-        options = ",".join(filter(None, [*unsaid, options]))
+        options = with_features(options, device_properties(qemu.binary, _BALLOON))
     spec = QemuSpec(
         name=request.name,
         binary=qemu.binary,
@@ -113,7 +130,8 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         pluggable_bytes=request.pluggable_bytes,
         zero_disk_bytes=request.zero_disk_bytes,
         scratch_disk_bytes=request.scratch_disk_bytes,
-        ssh_port=_free_port(),
+        zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
+        ssh_port=free_port(),
         directory=directory,
     )
     built = {
@@ -123,6 +141,17 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         "kernel_series_sha256": kernel.series_sha256,
     }
     return StartPlan(spec, built)
+
+
+def with_features(options: str, known: Collection[str]) -> str:
+    """Return a balloon's options with all features of the series on that are not mentioned.
+
+    :param known: properties that this QEMU's device has; a feature that it lacks is off without being told so.
+    """
+    said = [option for option in options.split(",") if option]
+    unsaid = [f"{name}=on" for name in _FEATURES if name in known and name not in options]
+    lacking = {f"{name}=off" for name in _FEATURES if name not in known}
+    return ",".join([*unsaid, *(option for option in said if option not in lacking)])
 
 
 def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Record:
@@ -174,12 +203,7 @@ def _attempt(request: Request, progress: Progress, timeout: float) -> Record:
 
 def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: float) -> Record:
     spec = planned.spec
-    available = procfs.mem_available()
-    if available < spec.memory_bytes + _HOST_RESERVE:
-        raise PreconditionError(
-            f"the host has {format_size(available)} available, too little for a VM of {format_size(spec.memory_bytes)}",
-            hint="stop other VMs (fastballoon vm list), or use a smaller --memory",
-        )
+    require_host_memory(spec.memory_bytes, f"a VM of {format_size(spec.memory_bytes)}")
     _furnish(spec)
     progress.step(f"Booting '{spec.name}' ({format_size(spec.memory_bytes)}, {spec.cpus} CPUs, {spec.accel})")
     deadline = time.monotonic() + timeout
@@ -224,6 +248,20 @@ def _await_sshd(record: Record, deadline: float) -> None:
         time.sleep(0.02)
 
 
+def require_host_memory(size: int, what: str) -> None:
+    """Check that the host has room for one more QEMU.
+
+    :param size: bytes of guest memory that it may come to hold.
+    :raise PreconditionError: it has not.
+    """
+    available = procfs.mem_available()
+    if available < size + _HOST_RESERVE:
+        raise PreconditionError(
+            f"the host has {format_size(available)} available, too little for {what}",
+            hint="stop other VMs (fastballoon vm list), or use a smaller --memory",
+        )
+
+
 def _with_console(error: FastballoonError, spec: QemuSpec) -> FastballoonError:
     tail = spec.console_log.read_text(errors="replace").splitlines()[-8:] if spec.console_log.exists() else []
     said = [error.details] if error.details else []
@@ -249,11 +287,12 @@ def stop(name: str, progress: Progress) -> None:
                     qmp.execute("quit")
             except (QmpError, VmLostError):
                 pass  # it is killed below
-            _await_end(record)
+            await_end(record)
         vms.forget(name)
 
 
-def _await_end(record: Record) -> None:
+def await_end(record: Record) -> None:
+    """Wait until a QEMU that was told to quit has ended; kill one that does not."""
     deadline = time.monotonic() + _QUIT_SECONDS
     while record.alive and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -272,7 +311,12 @@ def names() -> list[str]:
             continue
         try:
             with vms.lock(name):
-                vms.forget(name)
+                # Between the first look and the lock its guest may have moved on to another QEMU.
+                record = vms.load(name)
+                if record and record.alive:
+                    alive.append(name)
+                else:
+                    vms.forget(name)
         except PreconditionError:
             pass  # it is being started
     return alive
@@ -285,6 +329,16 @@ def status(name: str) -> dict[str, Any]:
     :raise VmLostError: its QEMU has ended.
     """
     record = running(name)
+    try:
+        return _status(record)
+    except VmLostError:
+        now = vms.load(name)
+        if now is None or now == record:
+            raise
+        return _status(now)  # its guest has just moved on to another QEMU
+
+
+def _status(record: Record) -> dict[str, Any]:
     with Qmp(record.spec.observer_socket) as qmp:
         device = BalloonDevice(qmp)
         counters = device.counters()
@@ -294,7 +348,7 @@ def status(name: str) -> dict[str, Any]:
     spec = record.spec
     return {
         "schema_version": 1,
-        "name": name,
+        "name": spec.name,
         "state": "running",
         "pid": record.pid,
         "accel": spec.accel,
@@ -336,6 +390,7 @@ def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, ve
 def _furnish(spec: QemuSpec) -> None:
     """Put into the VM's folder what its command line points to: keys, and the agent for the guest."""
     folder = spec.directory
+    spec.process_directory.mkdir(exist_ok=True)
     if spec.scratch_disk_bytes:
         with spec.scratch_disk.open("wb") as disk:
             disk.truncate(spec.scratch_disk_bytes)
@@ -357,7 +412,8 @@ def _clear(folder: Path) -> None:
             entry.unlink()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

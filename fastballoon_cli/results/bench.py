@@ -9,7 +9,10 @@ from fastballoon_cli.results.stats import median, ratio_interval
 __all__ = ["BenchResult", "Case", "Failure", "Ratio", "Sample", "move_sample"]
 
 #: Metrics that are compared between variants; the others are shown as they are.
-_COMPARED = ("duration_s", "guest_cpu_s", "retouch_s", "drop_s", "reread_s")
+_COMPARED = (
+    *("duration_s", "total_s", "transferred_bytes", "downtime_s", "guest_paused_s"),
+    *("guest_cpu_s", "retouch_s", "drop_s", "reread_s"),
+)
 
 #: One sample: metric -> value; seconds, bytes, or a count, as the name says.
 Sample = dict[str, float]
@@ -88,8 +91,10 @@ class Case:
 class BenchResult:
     """A bench of one scenario in one guest state.
 
-    :ivar scenario: ``inflate``, ``deflate`` or ``drop-cache``.
-    :ivar target_bytes: the balloon's size after inflating.
+    :ivar scenario: ``inflate``, ``deflate``, ``drop-cache`` or ``migrate``.
+    :ivar target_bytes: the balloon's size after inflating; 0 for a migration.
+    :ivar balloon_bytes: what is in the balloon when a migration begins.
+    :ivar bandwidth_bytes_per_s: of a migration's link at most, 0 for no limit; None for what is no migration.
     :ivar floor: seconds that the bare ``madvise`` of as many bytes took in this run; empty for a deflation.
     :ivar interrupted: the run was ended early; all finished samples are here.
     """
@@ -103,6 +108,8 @@ class BenchResult:
     cases: list[Case]
     floor: list[float] = field(default_factory=list)
     interrupted: bool = False
+    balloon_bytes: int = 0
+    bandwidth_bytes_per_s: int | None = None
 
     def case(self, variant: str) -> Case | None:
         """Return a variant's case if it has samples."""
@@ -136,6 +143,8 @@ class BenchResult:
             "init_on_alloc": self.init_on_alloc,
             "memory_bytes": self.memory_bytes,
             "target_bytes": self.target_bytes,
+            "balloon_bytes": self.balloon_bytes,
+            "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
             "repeat": self.repeat,
             "interrupted": self.interrupted,
             "cases": [case.document() for case in self.cases],

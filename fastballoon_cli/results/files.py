@@ -33,7 +33,13 @@ _FIELDS: dict[str, dict[str, type]] = {
 OPERATIONS = tuple(_FIELDS)
 
 #: What a bench and its cases may have, or null in its place.
-_OPTIONAL_OF_BENCH = {"target_bytes": int, "floor": dict, "interrupted": bool}
+_OPTIONAL_OF_BENCH = {
+    "target_bytes": int,
+    "floor": dict,
+    "interrupted": bool,
+    "balloon_bytes": int,
+    "bandwidth_bytes_per_s": int,
+}
 _OPTIONAL_OF_CASE = {"method": str, "failures": list, "provenance": dict}
 
 _JSON_NAMES = {
@@ -172,6 +178,8 @@ def _bench(path: Path, document: Mapping[str, Any]) -> BenchResult:
         cases=cases,
         floor=_numbers(f"{path}, floor", (document.get("floor") or {}).get("samples", [])),
         interrupted=bool(document.get("interrupted")),
+        balloon_bytes=document.get("balloon_bytes") or 0,
+        bandwidth_bytes_per_s=document.get("bandwidth_bytes_per_s"),
     )
 
 

@@ -54,6 +54,12 @@ _KNOWN = {
         Metric("guest_paused_s", "guest paused"),
         Metric("transferred_bytes", "transferred"),
         Metric("passes", "passes"),
+        Metric("normal_pages", "pages sent whole"),
+        Metric("zero_pages", "zero pages"),
+        Metric("skipped_free_bytes", "skipped, free", more_is_better=True),
+        Metric("skipped_balloon_bytes", "skipped, in the balloon", more_is_better=True),
+        Metric("told_free_bytes", "told to be free", more_is_better=True),
+        Metric("answer_s", "the guest's answer"),
         Metric("guest_cpu_s", "guest CPU"),
         Metric("retouch_s", "filling it again"),
         Metric("reread_s", "reading it again"),
@@ -65,8 +71,10 @@ _KNOWN = {
         Metric("host_rss_bytes_before", "host RSS before", compared=False),
         Metric("host_rss_bytes_after", "host RSS after"),
         Metric("guest_used_bytes_after", "guest uses after"),
+        Metric("guest_free_bytes_before", "guest's free memory before", compared=False),
         Metric("guest_min_free_bytes", "guest's least free memory", more_is_better=True),
         Metric("reread_bytes", "size of what is read again", compared=False),
+        Metric("verified_pages", "pages checked", compared=False),
         Metric("oom_kills", "processes killed"),
     )
 }

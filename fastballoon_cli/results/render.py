@@ -1,12 +1,15 @@
 """Results for people: rich tables. Reads only results, never a VM."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich import box
 from rich.table import Table
 
 from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult, Phases
 from fastballoon_cli.units import format_duration, format_size
 
-__all__ = ["PHASES", "drop_cache_table", "move_table"]
+__all__ = ["PHASES", "add_memory", "drop_cache_table", "move_table", "new_table"]
 
 #: Field of a result's phases -> what it is called.
 PHASES = {
@@ -21,7 +24,7 @@ PHASES = {
 
 def move_table(result: MoveResult) -> Table:
     """Return a table of an inflation or deflation: requested, reached, duration, phases, memory."""
-    table = _table(result.operation, result)
+    table = new_table(result.operation, result.vm, result.method, result.provenance)
     table.add_row("balloon before", _size(result.balloon_bytes.before), "")
     table.add_row("balloon requested", format_size(result.target_bytes), "")
     table.add_row("balloon reached", _size(result.balloon_bytes.after), _bytes(result.balloon_bytes.after))
@@ -31,25 +34,26 @@ def move_table(result: MoveResult) -> Table:
     for name, count in (("kicks", counts.kicks), ("messages", counts.messages), ("discards", counts.discards)):
         if count is not None:
             table.add_row(f"  {name}", f"{count}", "")
-    _add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
-    _add_memory(table, "guest free memory", result.guest_free_bytes)
+    add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
+    add_memory(table, "guest free memory", result.guest_free_bytes)
     return table
 
 
 def drop_cache_table(result: DropCacheResult) -> Table:
     """Return a table of a dropped cache: which one, how long it took, what it freed."""
-    table = _table("drop-cache", result)
+    table = new_table("drop-cache", result.vm, result.method, result.provenance)
     table.add_row("mode", result.mode, "")
     table.add_row("duration", format_duration(result.duration_s), "")
     table.add_row("freed", format_size(result.freed_bytes), _bytes(result.freed_bytes))
-    _add_memory(table, "guest cache", result.guest_cached_bytes)
-    _add_memory(table, "guest free memory", result.guest_free_bytes)
-    _add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
+    add_memory(table, "guest cache", result.guest_cached_bytes)
+    add_memory(table, "guest free memory", result.guest_free_bytes)
+    add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
     return table
 
 
-def _table(operation: str, result: DropCacheResult | MoveResult) -> Table:
-    title = f"{operation} '{result.vm}' ({result.method}, {result.provenance.get('accel', '?')})"
+def new_table(operation: str, vm: str, method: str, provenance: Mapping[str, Any]) -> Table:
+    """Return the empty table of one operation: what, how much, and a remark."""
+    title = f"{operation} '{vm}' ({method}, {provenance.get('accel', '?')})"
     table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -66,7 +70,8 @@ def _add_phases(table: Table, phases: Phases, duration: float) -> None:
         table.add_row(f"  {PHASES[name]}", format_duration(value), share)
 
 
-def _add_memory(table: Table, name: str, change: Change) -> None:
+def add_memory(table: Table, name: str, change: Change) -> None:
+    """Add a size before and after to a table."""
     table.add_row(f"{name}, before", _size(change.before), "")
     delta = "" if change.delta is None else f"{'+' if change.delta >= 0 else ''}{format_size(change.delta)}"
     table.add_row(f"{name}, after", _size(change.after), delta)

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.render import PHASES
+from fastballoon_cli.results.render_bench_migrate import migrate_tables
 from fastballoon_cli.results.stats import median
 from fastballoon_cli.units import GIB, PAGE_BYTES, format_duration, format_size
 
@@ -18,6 +19,8 @@ _UNKNOWN = "-"
 
 def bench_tables(result: BenchResult) -> list[RenderableType]:
     """Return a table of the variants, a table of phases, and what there is to know about them."""
+    if result.scenario == "migrate":
+        return [*migrate_tables(result), *_notes(result)]
     tables: list[RenderableType] = [_variants(result)]
     if result.scenario == "drop-cache":
         tables.append(_afterwards(result))

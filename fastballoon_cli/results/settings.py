@@ -10,7 +10,10 @@ from fastballoon_cli.units import format_size
 __all__ = ["Difference", "builds", "differences", "show"]
 
 #: Settings of the bench itself.
-_OF_BENCH = ("scenario", "guest_state", "init_on_alloc", "memory_bytes", "target_bytes")
+_OF_BENCH = (
+    *("scenario", "guest_state", "init_on_alloc", "memory_bytes", "target_bytes"),
+    *("balloon_bytes", "bandwidth_bytes_per_s"),
+)
 #: Settings that each case's provenance has: the machine, and what shapes a guest beside its kernel and QEMU.
 _OF_CASE = ("host_cpu", "host_kernel", "host_thp", "accel", "cpus", "memory_bytes", "guest_thp", "init_on_alloc")
 #: What is allowed to differ, as it is what one compares.
@@ -64,6 +67,8 @@ def show(setting: str, value: Any) -> str:
         return _UNKNOWN
     if isinstance(value, bool):
         return str(int(value))
+    if setting.endswith("_per_s") and isinstance(value, int):
+        return f"{format_size(value)}/s" if value else "no limit"
     if setting.endswith("_bytes") and isinstance(value, int):
         return format_size(value)
     if setting.endswith("_sha256"):

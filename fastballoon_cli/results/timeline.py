@@ -6,12 +6,28 @@ those are put together.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastballoon_cli.results.model import Counts, Phases
 
-__all__ = ["HostSide", "Timeline"]
+__all__ = ["HostSide", "Timeline", "between_events"]
 
 _NS = 1_000_000_000
+
+
+def between_events(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None) -> float | None:
+    """Return the seconds between two QMP events of the same host, by the time that QEMU has put into them.
+
+    Two QEMUs of one host have the same clock: ``gettimeofday``, in microseconds.
+    """
+    if first is None or second is None:
+        return None
+    return (_microseconds(second) - _microseconds(first)) / 1e6
+
+
+def _microseconds(event: Mapping[str, Any]) -> int:
+    stamp = event["timestamp"]
+    return int(stamp["seconds"]) * 1_000_000 + int(stamp["microseconds"])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from guest_agent import churn, facts, memory, worker
-from guest_agent.__main__ import VERBS, answer, serve
+from guest_agent.__main__ import VERBS, answer, function_of, serve
 from guest_agent.spin import spin
 
 
@@ -44,9 +44,15 @@ def test_a_bad_request_gets_an_answer_and_stops_nothing():
 def test_there_is_no_way_to_run_a_command():
     known = {
         "hello", "memory", "balloon", "vmstat", "kernel_warnings", "compact", "drop_caches", "touch", "fragment",
-        "cache", "read_disk", "rewrite", "spin",
+        "cache", "read_disk", "rewrite", "spin", "churn_start", "churn_finish", "churn_kill", "watch_start",
+        "watch_finish",
     }  # fmt: skip
     assert set(VERBS) == known
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_has_its_function(verb):
+    assert callable(function_of(verb))
 
 
 def test_a_disk_that_loses_a_write_is_noticed(tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ def test_a_tool_that_dies_before_the_command_has_started_leaves_nothing(tmp_path
     os.close(status_read)  # nobody will ever read the pid
     marker = tmp_path / "pid"
     guardian_process = subprocess.Popen(
-        [sys.executable, guardian.__file__, str(status_write), "-", "--",
+        [sys.executable, guardian.__file__, str(status_write), "-", "0", "--",
          "bash", "-c", f"echo $$ > {marker}; sleep 1000"],
         stdin=subprocess.PIPE,
         pass_fds=[status_write],

@@ -1,0 +1,280 @@
+"""Migrate a VM to a second QEMU on this host, and say what it cost."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastballoon_cli.errors import GuestError, MigrationError, PreconditionError
+from fastballoon_cli.guest.agent import AgentClient
+from fastballoon_cli.host import free_pages, migration
+from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.host.migration import Migration
+from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.host.vcpus import VcpuClock
+from fastballoon_cli.ops import meanwhile
+from fastballoon_cli.ops.handover import Handover
+from fastballoon_cli.ops.provenance import provenance
+from fastballoon_cli.ops.session import Session, connect_agent
+from fastballoon_cli.progress import Progress
+from fastballoon_cli.results.migration import MigrateResult, RamCounts
+from fastballoon_cli.results.model import Change
+from fastballoon_cli.results.timeline import between_events
+from fastballoon_cli.units import PAGE_BYTES, format_size
+
+__all__ = ["DEFAULT_SECONDS", "Options", "migrate"]
+
+DEFAULT_SECONDS = 600.0
+#: QEMU's own default.
+_DOWNTIME_LIMIT = 0.3
+_POLL_SECONDS = 0.02
+#: The destination has the guest when the source is complete, but a moment passes until it says so.
+_ARRIVAL_SECONDS = 5.0
+_AGENT_SECONDS = 20.0
+_TOO_SLOW = "the guest may write faster than memory is sent: raise --bandwidth, --downtime-limit or --timeout"
+#: What pages are left out for must not be used together with these.
+_NOT_WITH_SKIPPING = ("postcopy-ram", "background-snapshot", "x-colo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to migrate.
+
+    :ivar skip_free: leave out what the guest tells to be free; an error where it tells nothing.
+    :ivar bandwidth: bytes per second at most; 0 for no limit.
+    :ivar downtime_s: seconds for which the guest may be paused, as QEMU expects it.
+    :ivar cancel_after_s: give up so long after the beginning, to see what that does.
+    :ivar verify: have the guest work on memory meanwhile and check every page of it.
+    """
+
+    skip_free: bool = False
+    bandwidth: int = 0
+    downtime_s: float = _DOWNTIME_LIMIT
+    cancel_after_s: float | None = None
+    verify: bool = False
+
+
+def migrate(
+    session: Session, options: Options, *, timeout: float = DEFAULT_SECONDS, progress: Progress
+) -> MigrateResult:
+    """Migrate the session's guest; the session goes on with the QEMU that has it then.
+
+    :param timeout: seconds until a migration that has not ended is cancelled.
+    :raise PreconditionError: free pages are to be skipped and can't be, or the host has too little memory.
+    :raise MigrationError: it failed, was cancelled or took too long; the guest runs on where it was.
+    :raise IntegrityError: memory of the guest is not what was written to it, or that could not be found out.
+    :raise GuestError: there is to be a check, and the agent does not answer.
+    :raise VmLostError: the QEMU that had the guest has ended.
+    """
+    device = BalloonDevice(session.qmp)
+    method = _method(session.qmp, device, options)
+    _require_running(session.qmp)
+    hello = session.ask("hello")
+    if options.verify:
+        progress.step(f"Starting work in '{session.record.spec.name}' that is checked")
+        meanwhile.start_work(_need_agent(session), bandwidth=options.bandwidth, timeout=timeout)
+    memory = session.ask("memory")
+    watched = session.agent is not None
+    if session.agent:
+        meanwhile.start_watch(session.agent, timeout=timeout)
+    ran = _hand_over(session, options, timeout, progress)
+    if watched:
+        _reconnect(session)
+    least = meanwhile.end_watch(session.agent) if session.agent else None
+    after = session.ask("memory")
+    verified = None
+    if options.verify:
+        progress.step("Checking what the guest has written")
+        verified = meanwhile.end_work(_need_agent(session))
+    told = ran.free_pages
+    skipped = None if told is None else told.skipped_free_bytes // PAGE_BYTES
+    return MigrateResult(
+        vm=session.record.spec.name,
+        method=method or "precopy",
+        skip_free=options.skip_free,
+        total_s=ran.migration.total_s or 0.0,
+        setup_s=ran.migration.setup_s or 0.0,
+        downtime_s=ran.migration.downtime_s or 0.0,
+        guest_paused_s=ran.paused_s,
+        guest_cpu_s=ran.guest_cpu_s,
+        ram=_ram(ran.migration, skipped),
+        guest_free_bytes=Change(_free(memory), _free(after)),
+        guest_min_free_bytes=least,
+        skipped_balloon_pages=None if told is None else told.skipped_balloon_bytes // PAGE_BYTES,
+        told_free_bytes=None if told is None else told.told_bytes,
+        answer_s=None if told is None else told.answer_s,
+        verified=verified,
+        provenance={
+            **provenance(session.record, hello, BalloonDevice(session.qmp).options(), "qemu"),
+            "bandwidth_bytes_per_s": options.bandwidth,
+            "downtime_limit_s": options.downtime_s,
+        },
+    )
+
+
+def _hand_over(session: Session, options: Options, timeout: float, progress: Progress) -> "_Ran":
+    try:
+        with Handover(session) as pair:
+            if session.agent:
+                # Its connection does not move along, and the guest should not keep the end of a lost one.
+                session.agent.close()
+                session.agent = None
+            _set_up(pair.source, pair.destination, options)
+            return _run(pair, options, timeout, progress)
+    except MigrationError:
+        if options.verify:
+            # Memory must not suffer from a migration that failed either.
+            _reconnect(session)
+            meanwhile.end_work(_need_agent(session))
+        raise
+    except BaseException:
+        if options.verify:
+            meanwhile.abandon(session.record)
+        raise
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ran:
+    migration: Migration
+    free_pages: free_pages.FreePages | None
+    paused_s: float | None
+    guest_cpu_s: float
+
+
+def _method(qmp: Qmp, device: BalloonDevice, options: Options) -> str | None:
+    found = free_pages.method(qmp, device)
+    if not options.skip_free:
+        # Hints are QEMU's own doing: it asks for them in each migration of a device that has them.
+        return found if found == "free-page-hint" else None
+    if found is None:
+        raise PreconditionError(
+            "free pages cannot be skipped: guest and QEMU have agreed on no way to tell of them",
+            hint="start the VM with both halves patched, or with --balloon-options free-page-hint=on",
+        )
+    on = migration.capabilities(qmp)
+    if conflicts := [name for name in _NOT_WITH_SKIPPING if on.get(name)]:
+        raise PreconditionError(
+            f"free pages cannot be skipped: this QEMU's migration capability {conflicts[0]} is on",
+            hint="switch it off with migrate-set-capabilities, or migrate without --skip-free",
+        )
+    return found
+
+
+def _require_running(qmp: Qmp) -> None:
+    status = qmp.execute("query-status")["status"]
+    if status != "running":
+        raise PreconditionError(f"the guest does not run: QEMU says '{status}'", hint="let it go on with QMP's 'cont'")
+
+
+def _set_up(source: Qmp, destination: Qmp, options: Options) -> None:
+    there = migration.capabilities(source)
+    # What somebody has switched on at the source has to be on at the destination as well.
+    on = {name: True for name, state in there.items() if state and name != free_pages.CAPABILITY}
+    both = {**on, "events": True, "return-path": True}
+    migration.set_capabilities(destination, both)
+    own = {free_pages.CAPABILITY: options.skip_free} if free_pages.CAPABILITY in there else {}
+    migration.set_capabilities(source, {**both, **own})
+    migration.set_limits(source, bandwidth=options.bandwidth, downtime_s=options.downtime_s)
+
+
+def _run(pair: Handover, options: Options, timeout: float, progress: Progress) -> _Ran:
+    source, destination = pair.source, pair.destination
+    here, there = VcpuClock(source, pair.origin.pid), VcpuClock(destination, pair.target.pid)
+    with source.listening("STOP") as stopped, destination.listening("RESUME") as resumed:
+        cpu = here.seconds() + there.seconds()
+        migration.listen_on(destination, pair.target.spec.migration_socket)
+        migration.migrate_to(source, pair.target.spec.migration_socket)
+        ended = _watch(source, options, timeout, progress, pair.origin.spec.name)
+        _await_arrival(destination)
+        cpu = here.seconds() + there.seconds() - cpu
+        return _Ran(
+            migration=ended,
+            free_pages=free_pages.query(source),
+            paused_s=between_events(_last(stopped), _last(resumed)),
+            guest_cpu_s=cpu,
+        )
+
+
+def _watch(source: Qmp, options: Options, timeout: float, progress: Progress, name: str) -> Migration:
+    """Return the end of a migration that has been started; cancel it when it is time to."""
+    begun = time.monotonic()
+    step = False
+    cancelled = None
+    while True:
+        now = migration.query(source)
+        if now.status == migration.COMPLETED:
+            if cancelled:
+                progress.warn("it was complete before it could be cancelled")
+            return now
+        if now.ended:
+            why = cancelled or f"the migration failed: {now.error or 'QEMU does not say why'}"
+            hint = _TOO_SLOW if cancelled and options.cancel_after_s is None else None
+            raise MigrationError(f"{why}; the guest runs on where it was", hint=hint)
+        total = float(now.ram.get("total", 0))
+        if total and not step:
+            progress.step(f"Migrating '{name}'", total)
+            step = True
+        if step:
+            progress.update(total - now.ram.get("remaining", 0), note=_note(now))
+        seconds = time.monotonic() - begun
+        if cancelled is None:
+            if options.cancel_after_s is not None and seconds >= options.cancel_after_s:
+                cancelled = f"the migration was cancelled after {options.cancel_after_s:g} s"
+            elif seconds > timeout:
+                cancelled = f"the migration was not complete after {timeout:g} s, and cancelled"
+            if cancelled:
+                migration.cancel(source)
+        time.sleep(_POLL_SECONDS)
+
+
+def _await_arrival(destination: Qmp) -> None:
+    deadline = time.monotonic() + _ARRIVAL_SECONDS
+    while True:
+        arrived = migration.query(destination).status == migration.COMPLETED
+        if arrived and destination.execute("query-status")["status"] == "running":
+            return
+        if time.monotonic() > deadline:
+            raise MigrationError("the source was complete, but the guest does not run at the destination")
+        time.sleep(_POLL_SECONDS)
+
+
+def _note(now: Migration) -> str:
+    rate = now.ram.get("mbps", 0) * 1e6 / 8
+    left = format_size(int(now.ram.get("remaining", 0)))
+    return f"pass {now.passes}, {left} left, {format_size(int(rate))}/s"
+
+
+def _last(events: Callable[[], tuple[Mapping[str, Any], ...]]) -> Mapping[str, Any] | None:
+    heard = events()
+    return heard[-1] if heard else None
+
+
+def _need_agent(session: Session) -> AgentClient:
+    if session.agent is None:
+        raise GuestError(
+            "nothing can be verified: the agent in the guest does not answer", hint="see: fastballoon doctor"
+        )
+    return session.agent
+
+
+def _reconnect(session: Session) -> None:
+    try:
+        session.agent = connect_agent(session.record, timeout=_AGENT_SECONDS)
+    except GuestError as e:
+        session.progress.warn(f"the agent does not answer at the destination: {e.message}")
+
+
+def _ram(ended: Migration, skipped: int | None) -> RamCounts:
+    ram = ended.ram
+    return RamCounts(
+        total_bytes=int(ram.get("total", 0)),
+        transferred_bytes=int(ram.get("transferred", 0)),
+        normal_pages=int(ram.get("normal", 0)),
+        zero_pages=int(ram.get("duplicate", 0)),
+        skipped_free_pages=skipped,
+        passes=ended.passes,
+    )
+
+
+def _free(memory: Mapping[str, int] | None) -> int | None:
+    return None if memory is None else memory["MemFree"]
