@@ -63,7 +63,7 @@ class Request:
     :ivar kernel, qemu: ``fast`` or ``stock``; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
-    :ivar pluggable_bytes, zero_disk_bytes, scratch_disk_bytes, zero_disk_leaves_buffers: as in
+    :ivar pluggable_bytes, zero_disk_bytes, zero_image, scratch_disk_bytes, zero_disk_leaves_buffers: as in
         :class:`fastballoon_cli.host.qemu.QemuSpec`.
     """
 
@@ -77,6 +77,7 @@ class Request:
     append: str = ""
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
+    zero_image: Path | None = None
     scratch_disk_bytes: int = 0
     zero_disk_leaves_buffers: bool = False
 
@@ -129,6 +130,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         append=request.append,
         pluggable_bytes=request.pluggable_bytes,
         zero_disk_bytes=request.zero_disk_bytes,
+        zero_image=request.zero_image,
         scratch_disk_bytes=request.scratch_disk_bytes,
         zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
         ssh_port=free_port(),

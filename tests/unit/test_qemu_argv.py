@@ -66,3 +66,10 @@ def test_a_disk_of_zeros_fills_the_buffers_that_are_read_into():
     (disk,) = after(spec(zero_disk_bytes=1 << 30).argv(), "-blockdev")
     assert f"size={1 << 30}" in disk
     assert "read-zeroes=on" in disk
+
+
+def test_an_image_of_zeros_is_that_disk_instead_and_is_only_read():
+    argv = spec(zero_image=Path("/z,1/zeros.erofs")).argv()
+    assert not after(argv, "-blockdev")
+    assert "if=none,id=zeros,file=/z,,1/zeros.erofs,format=raw,readonly=on" in after(argv, "-drive")
+    assert "virtio-blk-pci,drive=zeros" in after(argv, "-device")
