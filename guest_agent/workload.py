@@ -9,7 +9,6 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,12 @@ _ROUND_SECONDS = 30.0
 _SMALLEST = 16 << 20
 
 
-@dataclass
 class Tally:
     """What one process has checked."""
 
-    pages: int = 0
-    mismatches: int = 0
+    # No dataclass: importing that costs a guest without KVM a quarter of a second.
+    def __init__(self) -> None:
+        self.pages = self.mismatches = 0
 
     def check(self, area: memoryview, **which: int) -> None:
         """Check an area and count what was found."""
@@ -43,9 +42,10 @@ class Tally:
 class Allocator:
     """Takes anonymous memory in pieces of random sizes, and frees the oldest piece for each new one."""
 
-    def __init__(self, owner: int, size: int, tally: Tally) -> None:
+    def __init__(self, owner: int, size: int, tally: Tally, *, rate: float) -> None:
         self._owner, self._tally = owner, tally
-        self._most = max(1, size // _AREAS // stamps.CHUNK)
+        # What it takes at once it has to wait for afterwards: no longer than a second.
+        self._most = max(1, min(size // _AREAS, int(rate)) // stamps.CHUNK)
         self._areas: deque[tuple[mmap.mmap, int]] = deque()
         self._generation = 0
         self._chance = random.Random(owner)
@@ -132,7 +132,7 @@ def churn_start(_: _Progress, *, rate: int, seconds: float, size: int | None = N
     """
     churn_kill(_)
     whole = max(_SMALLEST, size or memory.available() // 4)
-    workers = _workers(whole)
+    workers = _workers(whole, rate / (_ALLOCATORS + 3))
     for name, make in workers.items():
         jobs.start(name, _worker(make, rate / len(workers)), seconds=seconds)
     failed = jobs.await_all(list(workers), lambda name: jobs.told(name).get("steps", 0) > 0, seconds=_READY_SECONDS)
@@ -174,11 +174,11 @@ def _names() -> list[str]:
     return sorted(path.stem for path in jobs.FOLDER.glob("churn-*.lock"))
 
 
-def _workers(size: int) -> dict[str, Callable[[Tally], Allocator | Writer]]:
+def _workers(size: int, rate: float) -> dict[str, Callable[[Tally], Allocator | Writer]]:
     """Return what makes each process's work: three quarters of the size are anonymous memory."""
     each = size * 3 // 4 // _ALLOCATORS
     workers: dict[str, Callable[[Tally], Allocator | Writer]] = {
-        f"churn-allocate-{owner}": lambda tally, owner=owner: Allocator(owner, each, tally)  # type: ignore[misc]
+        f"churn-allocate-{owner}": lambda tally, owner=owner: Allocator(owner, each, tally, rate=rate)  # type: ignore[misc]
         for owner in range(1, _ALLOCATORS + 1)
     }
     cached, mapped = _FOLDER / "churn-cached.data", _FOLDER / "churn-mapped.data"
