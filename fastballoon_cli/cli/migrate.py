@@ -4,10 +4,11 @@ import click
 
 from fastballoon_cli.cli.common import DURATION, RATE, Context, pass_context, qmp_line, start_default_vm
 from fastballoon_cli.errors import UsageError
-from fastballoon_cli.host import vms
+from fastballoon_cli.host import free_pages, vms
 from fastballoon_cli.ops import cache
 from fastballoon_cli.ops import migrate as ops
 from fastballoon_cli.ops.session import hold
+from fastballoon_cli.ops.vm import free_port
 from fastballoon_cli.process import paste
 from fastballoon_cli.results.render import drop_cache_table
 from fastballoon_cli.results.render_migration import migrate_table
@@ -82,19 +83,20 @@ def migrate(
 
 def _dry_run(ctx: Context, options: ops.Options, *, drop_cache: bool) -> None:
     record = vms.load(ctx.vm)
-    commands = []
     if record and record.alive:
-        successor = record.spec.successor(record.spec.ssh_port + 1)
+        successor = record.spec.successor(free_port())
         source, destination, meeting = record.spec.qmp_socket, successor.qmp_socket, successor.migration_socket
-        begin = [paste(successor.argv())]
+        commands = [paste(successor.argv())]
     else:
         folder = vms.vm_dir(ctx.vm)
         source, destination, meeting = folder / "0/qmp.sock", folder / "1/qmp.sock", folder / "1/migration.sock"
-        begin = [f"fastballoon vm start --name {ctx.vm}"]
-    commands += begin
+        commands = [f"fastballoon vm start --name {ctx.vm}"]
     if drop_cache:
         commands.append(qmp_line(source, "x-balloon-drop-cache", mode="pagecache"))
     limits = {"max-bandwidth": options.bandwidth, "downtime-limit": round(options.downtime_s * 1000)}
+    if options.skip_free:
+        states = [{"capability": free_pages.CAPABILITY, "state": True}]
+        commands.append(qmp_line(source, "migrate-set-capabilities", capabilities=states))
     commands += [
         qmp_line(source, "migrate-set-parameters", **limits),
         qmp_line(destination, "migrate-incoming", uri=f"unix:{meeting}"),

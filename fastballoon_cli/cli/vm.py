@@ -209,6 +209,7 @@ def _status_table(status: dict[str, Any]) -> Table:
     table.add_row("memory, CPUs", f"{format_size(status['memory_bytes'])}, {status['cpus']} ({status['accel']})")
     table.add_row("balloon", f"{format_size(status['balloon_bytes'])} ({status['method']})")
     table.add_row("cache dropped by", f"the {status['drop_cache_method']}")
+    table.add_row("free pages skipped by", status["skip_free_method"] or "nothing")
     table.add_row("host memory (RSS)", format_size(status["host_rss_bytes"]))
     table.add_row(
         "device options", ", ".join(f"{k}={'on' if v else 'off'}" for k, v in status["device_options"].items())

@@ -2,13 +2,16 @@
 
 import json
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 from fastballoon_cli.errors import QmpError
 
-__all__ = ["device_properties"]
+__all__ = ["device_properties", "with_features"]
 
 _SECONDS = 15.0
+#: Properties of a patched QEMU's balloon; all on unless the user says otherwise.
+_FEATURES = ("x-page-bitmap", "x-drop-cache", "x-free-pages")
 
 
 def device_properties(binary: Path, device: str) -> frozenset[str]:
@@ -42,3 +45,14 @@ def device_properties(binary: Path, device: str) -> frozenset[str]:
     raise QmpError(
         f"{binary} ended with status {ran.returncode} before it answered", details=ran.stderr[-2000:] or None
     )
+
+
+def with_features(options: str, known: Collection[str]) -> str:
+    """Return a balloon's options with all features of the series on that are not mentioned.
+
+    :param known: properties that this QEMU's device has; a feature that it lacks is off without being told so.
+    """
+    said = [option for option in options.split(",") if option]
+    unsaid = [f"{name}=on" for name in _FEATURES if name in known and name not in options]
+    lacking = {f"{name}=off" for name in _FEATURES if name not in known}
+    return ",".join([*unsaid, *(option for option in said if option not in lacking)])

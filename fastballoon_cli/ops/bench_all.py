@@ -12,7 +12,7 @@ from fastballoon_cli.ops.variants import DEFAULTS
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.files import load, save
-from fastballoon_cli.units import GIB
+from fastballoon_cli.units import GIB, MIB
 
 __all__ = ["Outcome", "Step", "run", "steps"]
 
@@ -21,6 +21,8 @@ _PHASES = ("stock", "fast-pfn", "fast")
 #: The first story is told of the guest that everybody knows, 3 GiB of 4; the others of a smaller one, as bringing a
 #: guest into its state takes most of the time.
 _SMALLER = 2 * GIB
+#: Bytes per second: about two Gbit/s, as between hosts.
+_LINK = 256 * MIB
 #: With three samples an interval can still be said, with fewer it cannot.
 _QUICK_REPEAT, _QUICK_MEMORY = 3, GIB
 
@@ -78,6 +80,11 @@ def _whole() -> list[Step]:
             replace(small, scenario="drop-cache", guest_state="cached-large", variants=DEFAULTS["drop-cache"]),
         ),
         Step("deflate-idle", replace(small, scenario="deflate", guest_state="idle")),
+        Step("migrate-touched", replace(small, scenario="migrate", variants=DEFAULTS["migrate"], bandwidth=_LINK)),
+        Step(
+            "migrate-fragmented",
+            replace(small, scenario="migrate", guest_state="fragmented", variants=DEFAULTS["migrate"], bandwidth=_LINK),
+        ),
     ]
 
 
@@ -89,6 +96,9 @@ def _quick() -> list[Step]:
         Step("quick-deflate-touched", replace(small, scenario="deflate")),
         Step("quick-inflate-fragmented", replace(small, guest_state="fragmented")),
         Step("quick-inflate-cached", replace(small, guest_state="cached")),
+        Step(
+            "quick-migrate-touched", replace(small, scenario="migrate", variants=DEFAULTS["migrate"], bandwidth=_LINK)
+        ),
     ]
 
 
@@ -136,6 +146,7 @@ def _is_done(path: Path, bench: Bench) -> bool:
         == (bench.scenario, bench.guest_state, bench.init_on_alloc)
         and (result.memory_bytes, result.target_bytes, result.repeat)
         == (bench.memory_bytes, bench.target, bench.repeat)
+        and (result.balloon_bytes, result.bandwidth_bytes_per_s or 0) == (bench.balloon_bytes, bench.bandwidth)
         and {case.variant for case in result.cases if len(case.samples) == bench.repeat} == set(bench.chosen)
         and all(_is_present(*pair) for pair in _series(result))
     )

@@ -30,7 +30,11 @@ _SMALLEST_GUEST = 256 * MIB
 _BESIDE_GUEST = 512 * MIB
 _DEVICE = "virtio-balloon-pci"
 #: Property of a patched QEMU's balloon -> what it brings.
-_FEATURES = {"x-page-bitmap": "page bitmaps", "x-drop-cache": "dropping the guest's cache"}
+_FEATURES = {
+    "x-page-bitmap": "page bitmaps",
+    "x-drop-cache": "dropping the guest's cache",
+    "x-free-pages": "free pages",
+}
 #: Of a unix socket's path, with the 0 at its end.
 _SOCKET_PATH = 108
 
@@ -236,7 +240,7 @@ def _guest(built: _Built, vm: str) -> Check:
 
 def _runtime() -> Check:
     folder = runtime_dir()
-    longest = max(len(str(folder / "default" / name)) for name in ("observer.sock", "console.sock"))
+    longest = max(len(str(folder / "default" / "99" / name)) for name in ("observer.sock", "migration.sock"))
     if longest >= _SOCKET_PATH:
         hint = "set FASTBALLOON_RUNTIME to a shorter path, such as /tmp/fb"
         return Check("VM folder", Status.FAIL, f"{folder}: too long for the path of a unix socket", hint)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from fastballoon_cli.errors import FastballoonError, MigrationError, QmpError, VmLostError
+from fastballoon_cli.errors import FastballoonError, MigrationError, PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host import migration, procfs, vms
 from fastballoon_cli.host.qmp import Qmp, connect_when_ready
 from fastballoon_cli.host.vms import Record
@@ -26,6 +26,8 @@ _START_SECONDS = 15.0
 _SETTLE_SECONDS = 4.0
 _POLL_SECONDS = 0.02
 _LAST_LINES = 5
+#: A unix socket's path may have so many bytes, the 0 at its end included.
+_SOCKET_PATH = 108
 
 
 class Handover:
@@ -36,7 +38,7 @@ class Handover:
     do that; the guardian also holds the VM's lock until it is done.
 
     :ivar source, destination: the monitors.
-    :raise PreconditionError: the host has too little memory.
+    :raise PreconditionError: the host has too little memory, or the VM's folder has too long a path.
     :raise MigrationError: the destination does not come up.
     """
 
@@ -46,6 +48,12 @@ class Handover:
         spec = self._from.spec
         require_host_memory(spec.memory_bytes, f"a second QEMU with {format_size(spec.memory_bytes)} of memory")
         self._spec = spec.successor(free_port())
+        if len(str(self._spec.migration_socket).encode()) >= _SOCKET_PATH:
+            raise PreconditionError(
+                f"{self._spec.migration_socket} is too long for the path of a unix socket",
+                hint="start the VM with a shorter name, or with FASTBALLOON_RUNTIME set to a shorter folder",
+            )
+        vms.forget_processes(self._from)  # should anything have been left by one that was cut short
         vms.save_process(self._from)
         self._spec.process_directory.mkdir(mode=0o700)
         with self._spec.qemu_log.open("wb") as log:

@@ -125,7 +125,8 @@ def _hand_over(session: Session, options: Options, timeout: float, progress: Pro
         if options.verify:
             # Memory must not suffer from a migration that failed either.
             _reconnect(session)
-            meanwhile.end_work(_need_agent(session))
+            if session.agent:
+                meanwhile.end_work(session.agent)
         raise
     except BaseException:
         if options.verify:

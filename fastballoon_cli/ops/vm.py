@@ -4,7 +4,6 @@ import shutil
 import socket
 import time
 import zipapp
-from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 from fastballoon_cli import build
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError, UsageError, VmLostError
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host import accel, drop_cache, procfs, vms
+from fastballoon_cli.host import accel, drop_cache, free_pages, procfs, vms
 from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.features import device_properties
+from fastballoon_cli.host.features import device_properties, with_features
 from fastballoon_cli.host.keys import make_key_pair
 from fastballoon_cli.host.qemu import QemuSpec
 from fastballoon_cli.host.qmp import Qmp, connect_when_ready
@@ -37,7 +36,6 @@ __all__ = [
     "status",
     "stop",
     "touch",
-    "with_features",
 ]
 
 _MIN_MEMORY = 256 * MIB
@@ -48,8 +46,6 @@ _QUIT_SECONDS = 5.0
 _READY = b"fastballoon: ready"
 _SSHD_SECONDS = 20.0
 _TRIES = 5
-#: Properties of a patched QEMU's balloon; all on unless the user says otherwise.
-_FEATURES = ("x-page-bitmap", "x-drop-cache", "x-free-pages")
 _BALLOON = "virtio-balloon-pci"
 #: Under TCG a boot was seen to hang, its kernel waiting for a timer in vain. A boot takes seconds; after so long
 #: without an answer another one is likely to be the quicker way.
@@ -143,17 +139,6 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         "kernel_series_sha256": kernel.series_sha256,
     }
     return StartPlan(spec, built)
-
-
-def with_features(options: str, known: Collection[str]) -> str:
-    """Return a balloon's options with all features of the series on that are not mentioned.
-
-    :param known: properties that this QEMU's device has; a feature that it lacks is off without being told so.
-    """
-    said = [option for option in options.split(",") if option]
-    unsaid = [f"{name}=on" for name in _FEATURES if name in known and name not in options]
-    lacking = {f"{name}=off" for name in _FEATURES if name not in known}
-    return ",".join([*unsaid, *(option for option in said if option not in lacking)])
 
 
 def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Record:
@@ -347,6 +332,7 @@ def _status(record: Record) -> dict[str, Any]:
         balloon = device.size()
         options = device.options()
         drop_method = "balloon" if drop_cache.agreed(qmp) else "agent"
+        skip_method = free_pages.method(qmp, device)
     spec = record.spec
     return {
         "schema_version": 1,
@@ -360,6 +346,7 @@ def _status(record: Record) -> dict[str, Any]:
         "qemu_variant": record.qemu,
         "method": "page-bitmap" if counters and counters.page_bitmap else "pfn",
         "drop_cache_method": drop_method,
+        "skip_free_method": skip_method,
         "balloon_bytes": balloon,
         "host_rss_bytes": procfs.rss_bytes(record.pid),
         "ssh_port": spec.ssh_port,

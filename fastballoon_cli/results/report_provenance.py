@@ -25,6 +25,8 @@ _LABELS = {
     "qemu_sha256": "QEMU's sha256",
     "qemu_series_sha256": "QEMU series",
     "device_options": "balloon device",
+    "bandwidth_bytes_per_s": "link of the migration",
+    "downtime_limit_s": "downtime limit",
     "clock": "clock of the duration",
     "tool_version": "fastballoon",
     "time": "last sample taken",

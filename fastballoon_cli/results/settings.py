@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastballoon_cli.results.bench import BenchResult, Case
-from fastballoon_cli.units import format_size
+from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["Difference", "builds", "differences", "show"]
 
@@ -69,6 +69,8 @@ def show(setting: str, value: Any) -> str:
         return str(int(value))
     if setting.endswith("_per_s") and isinstance(value, int):
         return f"{format_size(value)}/s" if value else "no limit"
+    if setting.endswith("_s") and isinstance(value, int | float):
+        return format_duration(value)
     if setting.endswith("_bytes") and isinstance(value, int):
         return format_size(value)
     if setting.endswith("_sha256"):

@@ -207,3 +207,24 @@ def test_a_cache_in_large_folios_is_dropped_in_no_time(tool, tmp_path):
     assert cases["fast-drop"]["drop_s"] < 0.2
     assert cases["fast-drop"]["guest_ram_rss_bytes_after"] <= 1.1 * (GIB - TARGET)
     assert cases["fast-drop"]["refaulted_pages"] >= 0.95 * cases["fast-drop"]["reread_bytes"] / 4096
+
+
+def test_migrations_are_measured(tool, tmp_path):
+    document, cases = bench(
+        tool, tmp_path, "migrate", "--variant", "stock", "--variant", "stock-hint", "--memory", "1G",
+        "--bandwidth", "512M", "--balloon", "128M",
+    )  # fmt: skip
+    assert {case["variant"]: case["method"] for case in document["cases"]} == {
+        "stock": "precopy",
+        "stock-hint": "free-page-hint",
+    }
+    assert (document["bandwidth_bytes_per_s"], document["balloon_bytes"]) == (512 << 20, 128 << 20)
+    assert document["target_bytes"] == 0
+    stock, hint = cases["stock"], cases["stock-hint"]
+    # Five eighths of the memory had been written to.
+    assert stock["transferred_bytes"] > 0.9 * 640 * (1 << 20)
+    assert hint["transferred_bytes"] < stock["transferred_bytes"] / 2
+    assert hint["guest_min_free_bytes"] < stock["guest_min_free_bytes"] / 2
+    for case in cases.values():
+        assert {"total_s", "downtime_s", "guest_paused_s", "guest_cpu_s", "passes"} <= set(case)
+        assert case["oom_kills"] == 0

@@ -7,7 +7,7 @@ from tests.unit.examples import NEED_A_VM, commands, examples
 pytestmark = pytest.mark.guest
 
 #: In the order in which a person would try them; the last one ends the VM that they are about.
-_ORDER = ["vm status", "vm touch", "inflate", "deflate", "drop-cache", "vm ssh", "vm console", "vm stop"]
+_ORDER = ["vm status", "vm touch", "inflate", "deflate", "drop-cache", "migrate", "vm ssh", "vm console", "vm stop"]
 
 
 def test_examples_work_when_pasted(tool):

@@ -85,6 +85,7 @@ def test_free_page_hinting_is_used_and_named_and_refused_with_postcopy(tool, boo
     for postcopy in (True, False):
         with Qmp(vms.load("hint").spec.qmp_socket) as qmp:
             migration.set_capabilities(qmp, {"postcopy-ram": postcopy})
+        assert tool.ok("vm", "status", "hint")["skip_free_method"] == "free-page-hint"
         if postcopy:
             assert "postcopy-ram is on" in tool.refused(3, "--vm", "hint", "migrate", "--skip-free")["message"]
     tool.ok("--vm", "hint", "vm", "touch", "--size", "300M")
@@ -109,12 +110,10 @@ def test_what_the_guest_writes_meanwhile_is_whole(tool, moving):
     tool.refused(7, "--vm", moving, "migrate", "--verify", *SLOW, "--cancel-after", "200ms")
 
 
-_ZEROS = "dd if=/dev/zero bs=4096 seek=100 count=1 conv=notrunc of="
 #: What does to a page of the workload, behind its back, what a lost page would look like.
 SPOIL = {
-    "cached": f"{_ZEROS}/run/fastballoon/churn-cached.data",
-    "mapped": f"{_ZEROS}/run/fastballoon/churn-mapped.data",
-    "disk": f"{_ZEROS}/dev/$(basename $(dirname $(grep -l scratch /sys/block/*/serial)))",
+    "disk": "disk=$(basename $(dirname $(grep -l scratch /sys/block/*/serial))); "
+    "dd if=/dev/zero bs=4096 seek=100 count=1 conv=notrunc of=/dev/$disk",
     "anonymous": r"""python3 -c '
 import json
 pid = json.load(open("/run/fastballoon/jobs/churn-allocate-1.json"))["pid"]

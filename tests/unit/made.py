@@ -81,7 +81,7 @@ def three_variants(**changes):
 
 
 def migration():
-    """Return a bench of migrations, as the next version writes it."""
+    """Return a bench of migrations."""
 
     def one(variant, total, sent):
         samples = [
@@ -91,4 +91,11 @@ def migration():
         ]  # fmt: skip
         return Case(variant, None, samples, provenance=provenance(variant))
 
-    return bench(one("stock", 12.0, 4 * GIB), one("fast", 2.0, GIB // 2), scenario="migrate", target_bytes=0, floor=[])
+    return bench(
+        one("stock", 12.0, 4 * GIB),
+        one("fast", 2.0, GIB // 2),
+        scenario="migrate",
+        target_bytes=0,
+        floor=[],
+        bandwidth_bytes_per_s=256 << 20,
+    )

@@ -12,6 +12,7 @@ from fastballoon_cli.results.bench import BenchResult, Case, Failure, move_sampl
 from fastballoon_cli.results.model import Change, Counts, MoveResult, Phases
 from fastballoon_cli.results.render_bench import bench_tables
 from fastballoon_cli.results.stats import ratio_interval
+from tests.unit.made import migration
 
 GIB = 1 << 30
 
@@ -162,3 +163,27 @@ def test_targets_follow_the_memory():
 def test_variants_follow_the_scenario():
     assert ops.Bench(scenario="drop-cache").chosen == ("stock", "stock-drop", "fast", "fast-drop")
     assert ops.Bench(scenario="inflate", variants=("fast", "stock", "fast")).chosen == ("fast", "stock")
+
+
+def test_migrations_have_tables_of_their_own():
+    bench = migration()
+    bench.cases[1].samples[0].update(answer_s=0.01, told_free_bytes=GIB, skipped_free_bytes=2 * GIB)
+    text = shown(bench)
+    assert "migrate, touched guest of 4 GiB, at most 256 MiB/s" in text
+    assert "time against fast" in text
+    assert "8x (8 .. 8)" in text  # bytes
+    assert "what it did to the guest" in text
+    assert "told to be free" in text
+    ratios = bench.document()["ratios"]["stock/fast"]
+    assert ratios["transferred_bytes"] == 8.0
+    assert ratios["total_s"] == pytest.approx(6, rel=0.1)
+    assert bench.document()["bandwidth_bytes_per_s"] == 256 << 20
+
+
+def test_a_migration_has_no_target_and_a_balloon_that_leaves_something():
+    plan = ops.Bench(scenario="migrate", balloon_bytes=2 * GIB)
+    assert plan.target == 0
+    assert plan.chosen == ("stock", "stock-hint", "fast")
+    ops._check(plan)
+    with pytest.raises(UsageError, match="leaves nothing"):
+        ops._check(ops.Bench(scenario="migrate", balloon_bytes=4 * GIB))

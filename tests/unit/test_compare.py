@@ -89,6 +89,8 @@ def test_every_setting_of_the_machine_and_guest_is_watched(setting):
         ("memory_bytes", GIB),
         ("target_bytes", GIB),
         ("scenario", "deflate"),
+        ("balloon_bytes", GIB),
+        ("bandwidth_bytes_per_s", GIB),
     ],
 )
 def test_every_setting_of_the_bench_is_watched(setting, value):

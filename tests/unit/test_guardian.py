@@ -103,3 +103,38 @@ def test_run_returns_the_output_and_says_how_a_command_failed(tmp_path):
 def test_a_missing_command_is_named():
     with pytest.raises(PreconditionError, match="no-such-command"):
         Guarded([Path("no-such-command")], stdout=subprocess.DEVNULL)
+
+
+def test_a_killed_tool_can_leave_the_decision_to_another_command(tmp_path):
+    """The rescuer has the command as its child, and the descriptors that were to be held."""
+    ran = tmp_path / "ran"
+    tool = subprocess.Popen(
+        [sys.executable, "-c", f"""
+import os, subprocess, sys, time
+from fastballoon_cli.process import Guarded
+lock = os.open({str(tmp_path)!r}, os.O_RDONLY)
+child = Guarded(["sleep", "1000"], stdout=subprocess.DEVNULL, hold=[lock], orphaned=[
+    sys.executable, "-c", "import os, sys; open(sys.argv[1] + '.new', 'w').write(f'{{os.readlink(sys.argv[2])}} ' + "
+    "open('/proc/self/task/%d/children' % os.getpid()).read()); os.rename(sys.argv[1] + '.new', sys.argv[1])",
+    {str(ran)!r}, f"/proc/self/fd/{{lock}}"])
+print(child.pid, flush=True)
+time.sleep(1000)
+"""],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    pid = int(tool.stdout.readline())
+    tool.kill()
+    await_true(ran.exists)
+    try:
+        assert ran.read_text().split() == [str(tmp_path), str(pid)]
+        assert start_time(pid)  # nobody has killed it
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_killing_on_purpose_asks_nobody(tmp_path):
+    child = Guarded(["sleep", "1000"], stdout=subprocess.DEVNULL, orphaned=["/bin/touch", str(tmp_path / "asked")])
+    child.kill()
+    assert not start_time(child.pid)
+    assert not (tmp_path / "asked").exists()
+    child.kill()  # again is no matter

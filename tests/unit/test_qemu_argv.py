@@ -73,3 +73,26 @@ def test_an_image_of_zeros_is_that_disk_instead_and_is_only_read():
     assert not after(argv, "-blockdev")
     assert "if=none,id=zeros,file=/z,,1/zeros.erofs,format=raw,readonly=on" in after(argv, "-drive")
     assert "virtio-blk-pci,drive=zeros" in after(argv, "-device")
+
+
+def test_the_destination_differs_from_the_source_in_what_it_must():
+    source, destination = spec().argv(), spec().successor(3333).argv()
+    assert destination[-2:] == ["-incoming", "defer"]
+    differing = [(one, other) for one, other in zip(source, destination, strict=False) if one != other]
+    assert len(differing) == 4  # the forwarded port and three sockets
+    assert "hostfwd=tcp:127.0.0.1:3333-:22" in differing[0][1]
+    for one, other in differing[1:]:
+        assert one.replace("/run/vm,,1/0/", "/run/vm,,1/1/") == other
+    assert spec().successor(1).successor(2).generation == 2
+
+
+def test_hints_get_the_thread_that_qemu_wants():
+    argv = spec(balloon_options="free-page-hint=on").argv()
+    assert after(argv, "-object") == ["iothread,id=hints"]
+    assert "virtio-balloon-pci,id=balloon0,free-page-hint=on,iothread=hints" in after(argv, "-device")
+    assert after(spec(balloon_options="free-page-hint=on,iothread=own").argv(), "-object") == []
+
+
+def test_a_disk_that_leaves_buffers_alone():
+    (disk,) = after(spec(zero_disk_bytes=1 << 30, zero_disk_leaves_buffers=True).argv(), "-blockdev")
+    assert "read-zeroes=off" in disk

@@ -6,7 +6,7 @@ import pytest
 
 from fastballoon_cli.results import plots, publish
 from fastballoon_cli.results.files import load, save
-from fastballoon_cli.results.page import Bar, Bars, Grid
+from fastballoon_cli.results.page import Bar, Bars, Grid, Text
 from fastballoon_cli.results.report import report
 from fastballoon_cli.results.text_bars import chart
 from tests.unit import browser
@@ -102,6 +102,8 @@ def test_durations_by_state_have_ratios_and_the_floor(page):
 def test_migrations_and_dropped_caches_have_what_a_reader_asks(page):
     (table,) = grids(page, "Live migration")
     assert table.header[:4] == ("variant", "samples", "whole migration", "downtime (QEMU's)")
+    (section,) = (section for section in page.sections if section.title == "Live migration")
+    assert section.blocks[0] == Text("Touched guest of 4 GiB, at most 256 MiB/s.")
     assert ("transferred" in table.header) and ("guest's least free memory" in table.header)
     (table,) = grids(page, "Dropping the cache first")
     assert "dropping the cache" in table.header

@@ -1,6 +1,6 @@
 import pytest
 
-from fastballoon_cli.results.timeline import HostSide, Timeline
+from fastballoon_cli.results.timeline import HostSide, Timeline, between_events
 
 
 def guest(**counters):
@@ -52,3 +52,11 @@ def test_a_patched_guest_on_an_unmodified_qemu_counts_its_own_side():
     assert timeline.phases.translate is None
     assert timeline.phases.send == pytest.approx(0.7)
     assert timeline.phases.other == pytest.approx(0.1)
+
+
+def test_time_between_the_events_of_two_qemus():
+    stop = {"event": "STOP", "timestamp": {"seconds": 1_700_000_000, "microseconds": 999_000}}
+    resume = {"event": "RESUME", "timestamp": {"seconds": 1_700_000_001, "microseconds": 40_500}}
+    assert between_events(stop, resume) == pytest.approx(0.0415)
+    assert between_events(None, resume) is None
+    assert between_events(stop, None) is None

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastballoon_cli.errors import UsageError
-from fastballoon_cli.units import format_duration, format_size, parse_size
+from fastballoon_cli.units import format_duration, format_size, parse_duration, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,21 @@ def test_writes_sizes_in_the_largest_fitting_unit(size, text):
 )
 def test_writes_durations(seconds, text):
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("text", ["256M", "256MiB/s", "256MB/s", "256m", "268435456", "0.25G/s", "256Mps"])
+def test_reads_rates(text):
+    assert parse_rate(text) == 256 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("300ms", 0.3), ("2s", 2.0), ("2", 2.0), ("0.5 s", 0.5), ("1.5min", 90.0), ("0ms", 0.0)]
+)
+def test_reads_durations(text, seconds):
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "ms", "-1s", "2h", "1e3", "3 0s"])
+def test_refuses_what_is_no_duration(text):
+    with pytest.raises(UsageError, match="is not a duration"):
+        parse_duration(text)

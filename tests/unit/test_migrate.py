@@ -1,0 +1,353 @@
+"""Migrations without a QEMU: monitors that are made up, in the order in which QEMU was seen to go through statuses."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from fastballoon_cli.errors import IntegrityError, MigrationError, PreconditionError, QmpError, VmLostError
+from fastballoon_cli.host import free_pages, migration
+from fastballoon_cli.host.features import with_features
+from fastballoon_cli.host.qmp import CommandNotFoundError
+from fastballoon_cli.ops import handover, meanwhile, migrate
+from fastballoon_cli.progress import Silent
+from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified, migrate_sample
+from fastballoon_cli.results.model import Change
+from fastballoon_cli.results.render_migration import migrate_table
+
+RAM = {"total": 1000, "remaining": 500, "mbps": 8.0, "transferred": 400, "dirty-sync-count": 3}
+
+
+class Monitor:
+    """Answers from tables; what a status is asked for moves along a list and stays at its end."""
+
+    def __init__(self, statuses=("none",), *, run="running", capabilities=(), on_cancel=("cancelled",), **commands):
+        self.statuses, self.run, self.on_cancel = list(statuses), run, list(on_cancel)
+        self.capabilities = dict(capabilities)
+        self.commands = {name.replace("_", "-"): answer for name, answer in commands.items()}
+        self.said = []
+
+    def execute(self, command, arguments=None, **_):
+        self.said.append((command, arguments))
+        match command:
+            case "query-migrate":
+                status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+                if isinstance(status, Exception):
+                    raise status
+                return {"status": status, "ram": RAM, "total-time": 1234, "downtime": 56, "setup-time": 7}
+            case "query-status":
+                return {"status": self.run}
+            case "migrate_cancel":
+                self.statuses = list(self.on_cancel)
+            case "cont":
+                self.run = "running"
+            case "query-migrate-capabilities":
+                return [{"capability": name, "state": state} for name, state in self.capabilities.items()]
+            case "migrate-set-capabilities":
+                for one in arguments["capabilities"]:
+                    self.capabilities[one["capability"]] = one["state"]
+            case _:
+                if command in self.commands:
+                    return self.commands[command]
+                raise CommandNotFoundError(command)
+        return {}
+
+    def told(self, command):
+        return [arguments for said, arguments in self.said if said == command]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class Device:
+    def __init__(self, hints=False):
+        self._hints = hints
+
+    def hints(self):
+        return self._hints
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    for module in (migrate, handover):
+        monkeypatch.setattr(module, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(handover, "_SETTLE_SECONDS", 0.05)
+
+
+def watch(monitor, *, timeout=10.0, **options):
+    return migrate._watch(monitor, migrate.Options(**options), timeout, Silent(), "v")
+
+
+def test_a_migration_is_watched_to_its_end():
+    ended = watch(Monitor(["none", "setup", "active", "active", "device", "completed"]))
+    assert (ended.status, ended.passes) == ("completed", 3)
+    assert (ended.total_s, ended.downtime_s, ended.setup_s) == (1.234, 0.056, 0.007)
+
+
+def test_a_failure_is_said_and_where_the_guest_is():
+    with pytest.raises(MigrationError, match=r"the migration failed: .*the guest runs on where it was"):
+        watch(Monitor(["setup", "active", "failed"]))
+
+
+def test_cancelling_and_giving_up_are_told_apart():
+    with pytest.raises(MigrationError, match="cancelled after 0 s") as cancelled:
+        watch(Monitor(["setup"], on_cancel=["cancelling", "cancelled"]), cancel_after_s=0.0)
+    assert cancelled.value.hint is None
+    with pytest.raises(MigrationError, match=r"not complete after 0\.01 s") as slow:
+        watch(Monitor(["active"]), timeout=0.01)
+    assert "--bandwidth" in slow.value.hint
+
+
+def test_a_cancel_that_comes_too_late_is_no_failure():
+    monitor = Monitor(["device"], on_cancel=["completed"])
+    assert watch(monitor, cancel_after_s=0.0).status == "completed"
+    assert len(monitor.told("migrate_cancel")) == 1
+
+
+def test_what_the_source_has_on_the_destination_gets_too():
+    source = Monitor(capabilities={"xbzrle": True, "auto-converge": False, free_pages.CAPABILITY: True})
+    destination = Monitor()
+    source.commands["migrate-set-parameters"] = {}
+    migrate._set_up(source, destination, migrate.Options(bandwidth=1000, downtime_s=0.25))
+    assert destination.capabilities == {"xbzrle": True, "events": True, "return-path": True}
+    assert source.capabilities[free_pages.CAPABILITY] is False  # off unless it is asked for
+    assert source.told("migrate-set-parameters") == [{"max-bandwidth": 1000, "downtime-limit": 250}]
+    migrate._set_up(source, destination, migrate.Options(skip_free=True))
+    assert source.capabilities[free_pages.CAPABILITY] is True
+    assert free_pages.CAPABILITY not in destination.capabilities
+
+
+NEGOTIATED = {"negotiated": True, "answer-ns": 0, "told-bytes": 0, "skipped-free-bytes": 0, "skipped-balloon-bytes": 0}
+
+
+@pytest.mark.parametrize(
+    ("answer", "hints", "skip", "method"),
+    [
+        (None, False, False, None),
+        (None, True, False, "free-page-hint"),
+        (None, True, True, "free-page-hint"),
+        (NEGOTIATED, False, True, "free-pages"),
+        (NEGOTIATED, False, False, None),
+        (NEGOTIATED, True, True, "free-pages"),
+        (NEGOTIATED | {"negotiated": False}, True, True, "free-page-hint"),
+    ],
+)
+def test_which_way_free_pages_are_left_out(answer, hints, skip, method):
+    monitor = Monitor(**({} if answer is None else {"x_query_balloon_free_pages": answer}))
+    assert migrate._method(monitor, Device(hints), migrate.Options(skip_free=skip)) == method
+
+
+def test_what_cannot_be_skipped_is_refused():
+    with pytest.raises(PreconditionError, match="agreed on no way"):
+        migrate._method(Monitor(), Device(), migrate.Options(skip_free=True))
+    for capability in ("postcopy-ram", "background-snapshot", "x-colo"):
+        monitor = Monitor(capabilities={capability: True})
+        with pytest.raises(PreconditionError, match=f"capability {capability} is on"):
+            migrate._method(monitor, Device(hints=True), migrate.Options(skip_free=True))
+        assert migrate._method(monitor, Device(hints=True), migrate.Options()) == "free-page-hint"
+
+
+def test_what_qemu_counts_of_free_pages_is_read():
+    counted = {"negotiated": True, "told-bytes": 7, "answer-ns": 9, "first-answer-ns": 2_000_000, "stale": 0}
+    counted |= {"skipped-free-bytes": 4096, "skipped-balloon-bytes": 8192}
+    told = free_pages.query(Monitor(x_query_balloon_free_pages=counted))
+    assert (told.told_bytes, told.answer_s) == (7, 0.002)
+    assert (told.skipped_free_bytes, told.skipped_balloon_bytes) == (4096, 8192)
+    assert free_pages.query(Monitor()) is None
+    assert free_pages.query(Monitor(x_query_balloon_free_pages=NEGOTIATED)).answer_s is None
+
+
+@pytest.fixture
+def records(monkeypatch):
+    """Who has the guest: source and target are made of a name each, their monitors are in ``monitors``."""
+    monitors, saved = {}, []
+
+    class Spec:
+        def __init__(self, generation):
+            self.name, self.generation, self.qmp_socket = "v", generation, generation
+
+    class Record:
+        pid, started = 1, 1
+
+        def __init__(self, generation):
+            self.spec = Spec(generation)
+            self.killed = False
+
+        @property
+        def alive(self):
+            return self.spec.generation in monitors and not self.killed
+
+        def require_alive(self):
+            if not self.alive:
+                raise VmLostError("VM 'v' was lost")
+
+    source, target = Record(0), Record(1)
+
+    def connect(generation):
+        if generation not in monitors:
+            raise VmLostError("no QEMU listens")
+        if isinstance(monitors[generation], Exception):
+            raise monitors[generation]
+        return monitors[generation]
+
+    monkeypatch.setattr(handover, "Qmp", connect)
+    monkeypatch.setattr(handover.vms, "load", lambda name: saved[-1] if saved else source)
+    monkeypatch.setattr(handover.vms, "save", saved.append)
+    monkeypatch.setattr(handover.vms, "forget_processes", lambda record: None)
+    monkeypatch.setattr(handover.procfs, "kill", lambda *_: setattr(target, "killed", True))
+
+    def end(record):
+        record.killed = True
+
+    monkeypatch.setattr(handover, "await_end", end)
+    return source, target, monitors, saved
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "winner"),
+    [
+        (Monitor(["none"]), Monitor(run="inmigrate"), 0),
+        (Monitor(["active"]), Monitor(run="inmigrate"), 0),
+        (Monitor(["device"], on_cancel=["cancelling", "failed"]), Monitor(run="inmigrate"), 0),
+        (Monitor(["completed"], run="postmigrate"), Monitor(["completed"]), 1),
+        # It was complete before it heard of being cancelled.
+        (Monitor(["device"], run="postmigrate", on_cancel=["completed"]), Monitor(["completed"]), 1),
+        # A source that hangs: the guest is where it runs.
+        (QmpError("no answer"), Monitor(["completed"]), 1),
+        (QmpError("no answer"), Monitor(run="inmigrate"), 0),
+        (None, Monitor(["completed"]), 1),
+        (Monitor(["active"]), None, 0),
+    ],
+)
+def test_whoever_has_the_guest_is_left(records, here, there, winner):
+    source, target, monitors, saved = records
+    monitors.update({number: it for number, it in enumerate((here, there)) if it is not None})
+    holder = handover.settle(source, target)
+    assert holder is (source, target)[winner]
+    assert saved == [holder]
+    assert (source, target)[1 - winner].alive is False
+    # Wherever it is cut short it can be done again, with the same end.
+    monitors.pop(1 - winner, None)
+    assert handover.settle(source, target) is holder
+
+
+def test_a_source_that_was_complete_goes_on_if_nobody_has_taken_over(records):
+    source, target, monitors, _ = records
+    monitors[0] = Monitor(["completed"], run="postmigrate")
+    assert handover.settle(source, target) is source
+    assert monitors[0].told("cont")
+
+
+def test_a_lost_source_takes_the_destination_along(records):
+    source, target, monitors, saved = records
+    monitors[1] = Monitor(run="inmigrate")
+    with pytest.raises(VmLostError):
+        handover.settle(source, target)
+    assert target.killed
+    assert saved == []
+
+
+class Agent:
+    def __init__(self, answer):
+        self.answer = answer
+
+    def call(self, verb, **_):
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"pages": 100, "mismatches": 1, "failed": []}, "1 of 100 pages"),
+        ({"pages": 0, "mismatches": 0, "failed": []}, "0 of 0 pages"),
+        ({"pages": 100, "mismatches": 0, "failed": ["churn-mapped"]}, "churn-mapped died or hang"),
+    ],
+)
+def test_what_was_not_checked_is_not_whole(answer, message):
+    with pytest.raises(IntegrityError, match=message):
+        meanwhile.end_work(Agent(answer))
+
+
+def test_what_was_checked_is_told():
+    assert meanwhile.end_work(Agent({"pages": 100, "mismatches": 0, "failed": []})) == Verified(100, 0)
+
+
+def result(**changes):
+    values = dict(
+        vm="v",
+        method="free-pages",
+        skip_free=True,
+        total_s=2.0,
+        setup_s=0.003,
+        downtime_s=0.04,
+        guest_paused_s=0.0415,
+        guest_cpu_s=0.5,
+        ram=RamCounts(
+            total_bytes=1 << 30, transferred_bytes=100 << 20, normal_pages=25000, zero_pages=10,
+            skipped_free_pages=200000, passes=3,
+        ),
+        guest_free_bytes=Change(900 << 20, 890 << 20),
+        guest_min_free_bytes=880 << 20,
+        skipped_balloon_pages=256,
+        told_free_bytes=800 << 20,
+        answer_s=0.012,
+        verified=Verified(4242, 0),
+        provenance={"accel": "tcg"},
+    )  # fmt: skip
+    return MigrateResult(**(values | changes))
+
+
+def test_the_document_has_the_names_that_stay():
+    document = result().document()
+    assert json.loads(json.dumps(document)) == document
+    assert document["schema_version"] == 1
+    assert document["operation"] == "migrate"
+    assert document["ram"] == {
+        "total_bytes": 1 << 30, "transferred_bytes": 100 << 20, "normal_pages": 25000, "zero_pages": 10,
+        "skipped_free_pages": 200000, "passes": 3,
+    }  # fmt: skip
+    assert document["verified"] == {"pages": 4242, "mismatches": 0}
+
+
+def shown(table):
+    out = io.StringIO()
+    Console(file=out, width=160).print(table)
+    return out.getvalue()
+
+
+def test_the_table_says_what_is_known_and_no_more():
+    text = shown(migrate_table(result()))
+    for words in ("migrate 'v' (free-pages, tcg)", "50 MiB/s", "41.5 ms", "STOP to RESUME", "781.25 MiB", "4242"):
+        assert words in text
+    unknown = dict(skipped_balloon_pages=None, answer_s=None, verified=None, guest_min_free_bytes=None)
+    text = shown(migrate_table(result(guest_paused_s=None, **unknown)))
+    assert not any(words in text for words in ("balloon", "told", "checked", "least", "STOP"))
+
+
+def test_a_sample_has_what_was_counted():
+    sample = migrate_sample(result(told_free_bytes=None, verified=None))
+    assert sample["skipped_free_bytes"] == 200000 * 4096
+    assert sample["skipped_balloon_bytes"] == 1 << 20
+    assert sample["transferred_bytes"] == 100 << 20
+    assert not {"told_free_bytes", "verified_pages"} & set(sample)
+
+
+def test_features_that_a_qemu_lacks_are_off_without_a_word():
+    known = {"x-page-bitmap", "x-drop-cache"}
+    assert with_features("", known) == "x-page-bitmap=on,x-drop-cache=on"
+    assert with_features("", {*known, "x-free-pages"}).endswith(",x-free-pages=on")
+    off = "x-page-bitmap=off,x-free-pages=off,deflate-on-oom=on"
+    assert with_features(off, known) == "x-drop-cache=on,x-page-bitmap=off,deflate-on-oom=on"
+    assert with_features("x-free-pages=on", known).endswith("x-free-pages=on")  # asked for: QEMU says that it lacks it
+
+
+def test_a_migration_that_was_never_begun_has_no_figures():
+    class Fresh(Monitor):
+        def execute(self, command, arguments=None, **_):
+            return {}
+
+    assert migration.query(Fresh()) == migration.Migration(status="none")
