@@ -29,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: What takes minutes, to begin with: the lanes of a parallel run then end together.
-_LONG = ("test_random_targets", "test_bench.py", "test_series.py")
+_LONG = ("test_random_targets", "test_bench.py", "test_series.py", "test_free_pages.py", "test_migrate")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
