@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import mmap
+import subprocess
 import time
 from array import array
 from collections.abc import Callable
@@ -25,6 +26,9 @@ _FRAGMENT_RESERVE = 24 << 20
 _COMPACT_LOCKED = Path("/proc/sys/vm/compact_unevictable_allowed")
 #: A disk that the host attaches for this; reading it costs neither memory nor I/O on the host.
 _DISK = Path("/dev/vdb")
+#: Where a file system on that disk is mounted, and the file of zeros in it (fastballoon_cli/build/zeros.py).
+_MOUNTED = Path("/run/fastballoon/disk")
+_FILE = _MOUNTED / "zeros"
 _READ_BYTES = 1 << 20
 
 
@@ -65,15 +69,20 @@ def fragment(progress: _Progress, *, every: int = 64, size: int | None = None) -
     return {"bytes": size, **worker.run(work, progress, lasting=True)}
 
 
-def cache(progress: _Progress, *, size: int) -> dict[str, int]:
+def cache(progress: _Progress, *, size: int, large: bool = False) -> dict[str, int]:
     """Fill the page cache with ``size`` bytes that are clean.
 
+    :param large: read a file of a file system that caches in large folios, rather than a disk, whose cache is made of
+        single pages.
     :returns: by how many bytes the cache has grown (``bytes``).
     :raise FileNotFoundError: the host has attached no disk to read from.
     """
     before = memory.cached()
     buffer = bytearray(_READ_BYTES)
-    with _DISK.open("rb", buffering=0) as disk:
+    if large and not _FILE.exists():
+        _MOUNTED.mkdir()
+        subprocess.run(["mount", "-t", "erofs", "-o", "ro", _DISK, _MOUNTED], check=True)
+    with _source().open("rb", buffering=0) as disk:
         for done in range(0, size, _READ_BYTES):
             if disk.readinto(buffer) != _READ_BYTES:
                 raise ValueError(f"{_DISK} ends after {done} bytes")
@@ -92,11 +101,15 @@ def read_disk(_: _Progress, *, offset: int, size: int) -> dict[str, int]:
     """
     buffer = bytearray(_READ_BYTES)
     read_before, begun = _paged_in(), time.monotonic_ns()
-    with _DISK.open("rb", buffering=0) as disk:
+    with _source().open("rb", buffering=0) as disk:
         disk.seek(offset)
         for _step in range(0, size, _READ_BYTES):
             disk.readinto(buffer)
     return {"ns": time.monotonic_ns() - begun, "disk_bytes": _paged_in() - read_before}
+
+
+def _source() -> Path:
+    return _FILE if _FILE.exists() else _DISK
 
 
 def _paged_in() -> int:

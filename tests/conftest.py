@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from fastballoon_cli.errors import FastballoonError
+from fastballoon_cli.guest import ssh
 from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.ops.session import hold
+from fastballoon_cli.ops.session import hold, running
 from fastballoon_cli.progress import Silent
 
 # A shell that is no terminal's starts its background jobs with Ctrl-C ignored, and whom they start inherits that.
@@ -28,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: What takes minutes, to begin with: the lanes of a parallel run then end together.
-_LONG = ("test_random_targets", "test_bench.py", "test_series.py")
+_LONG = ("test_random_targets", "test_bench.py", "test_series.py", "test_free_pages.py", "test_migrate")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -109,15 +110,17 @@ class Tool:
         return ran.document["error"]
 
     def in_guest(self, vm: str, command: str) -> str:
-        """Run a shell command in a guest and return its output."""
-        return subprocess.run(
-            [sys.executable, "-m", "fastballoon_cli", "--vm", vm, "vm", "ssh", "--", command],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout
+        """Run a shell command in a guest and return its output; it must succeed."""
+        folder = running(vm).spec.directory
+        port = running(vm).spec.ssh_port
+        with ssh.connect(port, key=folder / "ssh_key", known_host=folder / "known_hosts", timeout=20) as transport:
+            channel = transport.open_session(timeout=20)
+            channel.settimeout(60)
+            channel.exec_command(command)
+            out, err = channel.makefile("rb").read(), channel.makefile_stderr("rb").read()
+            code = channel.recv_exit_status()
+        assert code == 0, f"{command}: exit {code}\n{err.decode()}"
+        return out.decode()
 
     def folders(self) -> list[str]:
         return sorted(entry.name for entry in self.runtime.iterdir()) if self.runtime.exists() else []
@@ -189,3 +192,14 @@ def kernel_warnings(tool: Tool, vm: str) -> list[str]:
     """Return what the guest's kernel has warned of since it booted."""
     with hold(vm, Silent(), need_agent=True) as session:
         return session.agent.call("kernel_warnings")
+
+
+def drops_its_cache_by(tool: Tool, vm: str, method: str) -> None:
+    """Assert that a guest drops its cache, and which way it is asked."""
+    assert tool.ok("vm", "status", vm)["drop_cache_method"] == method
+    tool.in_guest(vm, "find / -xdev -type f -exec cat {} + > /dev/null")
+    dropped = tool.ok("--vm", vm, "drop-cache", "--mode", "all")
+    assert dropped["method"] == method
+    cached = dropped["guest_cached_bytes"]
+    assert 0 < dropped["freed_bytes"] <= cached["before"]
+    assert cached["after"] < cached["before"]

@@ -9,6 +9,7 @@ from fastballoon_cli.build.kernel import KernelArtifact, kernel, plan_kernel
 from fastballoon_cli.build.paths import series_dir
 from fastballoon_cli.build.qemu import QemuArtifact, QtestArtifact, plan_qemu, qemu, qtest
 from fastballoon_cli.build.variants import Plan, Variant
+from fastballoon_cli.build.zeros import zeros
 
 __all__ = [
     "ImageArtifact",
@@ -25,4 +26,5 @@ __all__ = [
     "qemu",
     "qtest",
     "series_dir",
+    "zeros",
 ]

@@ -32,7 +32,11 @@ __all__ = ["QTESTS", "QemuArtifact", "QtestArtifact", "compile_qemu", "configure
 _RECIPE = 1
 _BINARY = "qemu-system-x86_64"
 #: The test programs of the series, as ninja knows them.
-QTESTS = ("tests/qtest/virtio-balloon-bitmap-test", "tests/qtest/virtio-balloon-drop-cache-test")
+QTESTS = (
+    "tests/qtest/virtio-balloon-bitmap-test",
+    "tests/qtest/virtio-balloon-drop-cache-test",
+    "tests/qtest/virtio-balloon-free-pages-test",
+)
 _FIRMWARE = (Path("/usr/share/seabios"), Path("/usr/share/qemu"))
 #: What must be free: source and its git objects 1.6 GiB, objects and compiler cache 0.6 GiB.
 _NEED_FRESH = int(2.5 * GIB)

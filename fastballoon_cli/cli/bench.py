@@ -39,6 +39,15 @@ def bench() -> None:
     """
 
 
+_STATES = {
+    "idle": "idle: as booted.",
+    "touched": "touched: memory was filled and freed.",
+    "fragmented": "fragmented: one page in 64 of it was kept.",
+    "cached": "cached: five eighths of the memory are clean page cache, in single pages as ext4 keeps it.",
+    "cached-large": "cached-large: the same in large folios, as XFS keeps it.",
+}
+
+
 def options_of(scenario: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return the options that every scenario's command has."""
     options = [
@@ -67,14 +76,14 @@ def options_of(scenario: str) -> Callable[[Callable[..., None]], Callable[..., N
             help="Size of the balloon.  [default: 3/4 of the memory; 5/8 of a fragmented guest's]",
         )
         options.insert(3, target)
-    if scenario in ("inflate", "deflate"):
+    if scenario != "migrate":
+        states = ("cached", "cached-large") if scenario == "drop-cache" else ops.GUEST_STATES
         state = click.option(
             "--guest-state",
-            type=click.Choice(ops.GUEST_STATES),
-            default="touched",
+            type=click.Choice(states),
+            default="cached" if scenario == "drop-cache" else "touched",
             show_default=True,
-            help="idle: as booted. touched: memory was filled and freed. fragmented: one page in 64 of it was kept. "
-            "cached: five eighths of the memory are clean page cache.",
+            help=" ".join(text for state, text in _STATES.items() if state in states),
         )
         options.insert(1, state)
 
@@ -125,7 +134,7 @@ def drop_cache(ctx: Context, /, **options: Any) -> None:
     Example:
       fastballoon bench drop-cache
     """
-    run(ctx, "drop-cache", guest_state="cached", **options)
+    run(ctx, "drop-cache", **options)
 
 
 def run(
@@ -148,8 +157,7 @@ def run(
         target_bytes=target,
         **rest,
     )
-    state = "" if scenario == "drop-cache" else f"-{plan.guest_state}"
-    path = out or Path(f"bench-{scenario}{state}-{datetime.now():%Y%m%d-%H%M%S}.json")
+    path = out or Path(f"bench-{scenario}-{plan.guest_state}-{datetime.now():%Y%m%d-%H%M%S}.json")
     # A folder that can't be written to is said now, not when everything has been measured.
     path.touch()
     try:

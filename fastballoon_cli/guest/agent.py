@@ -12,7 +12,8 @@ from fastballoon_cli.errors import GuestError
 
 __all__ = ["AgentClient"]
 
-_COMMAND = "exec python3 /run/fastballoon/agent.pyz"
+# The standard library is all that it needs, and looking for more takes 0.1 s under TCG.
+_COMMAND = "exec python3 -I -S /run/fastballoon/agent.pyz"
 _CHUNK = 1 << 16
 
 

@@ -28,6 +28,7 @@ class QemuSpec:
     :ivar memory_bytes: all of the guest's memory, what virtio-mem can take away included.
     :ivar pluggable_bytes: how much of it is lent by a virtio-mem device, all of it at first; 0 for no such device.
     :ivar zero_disk_bytes: size of a second disk that reads as zeros and lies nowhere; 0 for none.
+    :ivar zero_image: an image of :func:`fastballoon_cli.build.zeros` that is the second disk instead; None for none.
     :ivar zero_disk_leaves_buffers: that disk is read in no time and leaves in memory whatever was there.
     :ivar scratch_disk_bytes: size of a further disk that keeps what is written and goes with the VM; 0 for none.
     :ivar append: further words for the guest kernel's command line.
@@ -50,6 +51,7 @@ class QemuSpec:
     directory: Path
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
+    zero_image: Path | None = None
     scratch_disk_bytes: int = 0
     zero_disk_leaves_buffers: bool = False
     generation: int = 0
@@ -168,6 +170,9 @@ class QemuSpec:
         )
 
     def _zero_disk(self) -> tuple[str, ...]:
+        if self.zero_image:
+            image = f"if=none,id=zeros,file={_comma(self.zero_image)},format=raw,readonly=on"
+            return ("-drive", image, "-device", "virtio-blk-pci,drive=zeros")
         if not self.zero_disk_bytes:
             return ()
         # Without read-zeroes the guest's buffers stay as they are, and the host does not hold those never written to.

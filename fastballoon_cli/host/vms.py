@@ -111,6 +111,7 @@ def _read(path: Path) -> Record | None:
     spec = raw.pop("spec")
     for key in ("binary", "kernel", "rootfs", "directory"):
         spec[key] = Path(spec[key])
+    spec["zero_image"] = spec["zero_image"] and Path(spec["zero_image"])
     spec["firmware"] = tuple(map(Path, spec["firmware"]))
     return Record(spec=QemuSpec(**spec), **raw)
 

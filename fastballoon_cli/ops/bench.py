@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastballoon_cli import build
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, UsageError
@@ -22,8 +23,8 @@ from fastballoon_cli.units import GIB, MIB, PAGE_BYTES, format_size
 
 __all__ = ["GUEST_STATES", "MIGRATE_STATES", "Bench", "run"]
 
-GUEST_STATES = ("idle", "touched", "fragmented", "cached")
-MIGRATE_STATES = (*GUEST_STATES, "churning")
+GUEST_STATES = ("idle", "touched", "fragmented", "cached", "cached-large")
+MIGRATE_STATES = ("idle", "touched", "fragmented", "cached", "churning")
 
 #: A guest state takes the guest minutes rather than seconds when it is a large one.
 _STATE_SECONDS = 600.0
@@ -87,10 +88,13 @@ class Bench:
     @property
     def cached_bytes(self) -> int:
         """What a cached guest has in its page cache; of a guest that is migrated, also what else was written to."""
-        return self.memory_bytes // 8 * 5
+        return self.memory_bytes // 8 // MIB * 5 * MIB
 
-    def request(self, variant: str) -> vm_ops.Request:
-        """Return the VM that one sample of a variant is taken on."""
+    def request(self, variant: str, zero_image: Path | None = None) -> vm_ops.Request:
+        """Return the VM that one sample of a variant is taken on.
+
+        :param zero_image: what a guest reads to cache it in large folios.
+        """
         chosen = VARIANTS[variant]
         words = [f"init_on_alloc={int(self.init_on_alloc)}"]
         if chosen.pluggable:
@@ -107,6 +111,7 @@ class Bench:
             append=" ".join(words),
             pluggable_bytes=self.target if chosen.pluggable else 0,
             zero_disk_bytes=self.memory_bytes if self.guest_state == "cached" else 0,
+            zero_image=zero_image,
             zero_disk_leaves_buffers=self.migrates,
         )
 
@@ -124,6 +129,7 @@ def run(bench: Bench, progress: Progress) -> BenchResult:
         build.qemu(build.Variant(VARIANTS[variant].qemu), progress)
         build.kernel(build.Variant(VARIANTS[variant].kernel), progress)
     build.image(progress)
+    _zero_image(bench, progress)
     cases = {variant: Case(variant) for variant in bench.chosen}
     result = BenchResult(
         scenario=bench.scenario,
@@ -186,6 +192,10 @@ def _check(bench: Bench) -> None:
         )
 
 
+def _zero_image(bench: Bench, progress: Progress) -> Path | None:
+    return build.zeros(bench.cached_bytes, progress) if bench.guest_state == "cached-large" else None
+
+
 def _floor(bench: Bench) -> float:
     keep_every = _KEPT_EVERY if bench.guest_state == "fragmented" else None
     needed = bench.target + bench.target // (_KEPT_EVERY - 1)
@@ -199,7 +209,7 @@ def _floor(bench: Bench) -> float:
 
 def _sample(bench: Bench, variant: str, case: Case, progress: Progress) -> None:
     """Take one sample and put it into the case."""
-    request = bench.request(variant)
+    request = bench.request(variant, _zero_image(bench, progress))
     vm_ops.start(request, progress, timeout=_BOOT_SECONDS)
     try:
         with hold(request.name, progress, need_agent=True) as session:
@@ -231,9 +241,10 @@ def _prepare(bench: Bench, agent: AgentClient, progress: Progress) -> None:
         case "fragmented":
             progress.step("Fragmenting the guest's memory", float(bench.memory_bytes))
             agent.call("fragment", every=_KEPT_EVERY, timeout=_STATE_SECONDS, on_progress=watch)
-        case "cached":
+        case "cached" | "cached-large":
             progress.step("Filling the guest's page cache", float(bench.memory_bytes))
-            agent.call("cache", size=bench.cached_bytes, timeout=_STATE_SECONDS, on_progress=watch)
+            large = bench.guest_state == "cached-large"
+            agent.call("cache", size=bench.cached_bytes, large=large, timeout=_STATE_SECONDS, on_progress=watch)
 
 
 def _measure(

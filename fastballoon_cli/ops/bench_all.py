@@ -75,6 +75,10 @@ def _whole() -> list[Step]:
         Step(
             "drop-cache", replace(small, scenario="drop-cache", guest_state="cached", variants=DEFAULTS["drop-cache"])
         ),
+        Step(
+            "drop-cache-large",
+            replace(small, scenario="drop-cache", guest_state="cached-large", variants=DEFAULTS["drop-cache"]),
+        ),
         Step("deflate-idle", replace(small, scenario="deflate", guest_state="idle")),
         Step("migrate-touched", replace(small, scenario="migrate", variants=DEFAULTS["migrate"], bandwidth=_LINK)),
         Step(

@@ -42,6 +42,9 @@ _MIN_MEMORY = 256 * MIB
 #: Kept free on the host beside the guest's memory, for QEMU itself and everybody else.
 _HOST_RESERVE = 512 * MIB
 _QUIT_SECONDS = 5.0
+#: What the guest's init writes to the console when sshd listens, and how long that is waited for.
+_READY = b"fastballoon: ready"
+_SSHD_SECONDS = 20.0
 _TRIES = 5
 _BALLOON = "virtio-balloon-pci"
 #: Under TCG a boot was seen to hang, its kernel waiting for a timer in vain. A boot takes seconds; after so long
@@ -56,7 +59,7 @@ class Request:
     :ivar kernel, qemu: ``fast`` or ``stock``; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
-    :ivar pluggable_bytes, zero_disk_bytes, scratch_disk_bytes, zero_disk_leaves_buffers: as in
+    :ivar pluggable_bytes, zero_disk_bytes, zero_image, scratch_disk_bytes, zero_disk_leaves_buffers: as in
         :class:`fastballoon_cli.host.qemu.QemuSpec`.
     """
 
@@ -70,6 +73,7 @@ class Request:
     append: str = ""
     pluggable_bytes: int = 0
     zero_disk_bytes: int = 0
+    zero_image: Path | None = None
     scratch_disk_bytes: int = 0
     zero_disk_leaves_buffers: bool = False
 
@@ -122,6 +126,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         append=request.append,
         pluggable_bytes=request.pluggable_bytes,
         zero_disk_bytes=request.zero_disk_bytes,
+        zero_image=request.zero_image,
         scratch_disk_bytes=request.scratch_disk_bytes,
         zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
         ssh_port=free_port(),
@@ -198,6 +203,7 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
         )
         vms.save(record)
         connect_when_ready(spec.qmp_socket, deadline=deadline, alive=record.require_alive).close()
+        _await_sshd(record, deadline)
         try:
             agent = connect_agent(record, timeout=max(0.0, deadline - time.monotonic()))
             with agent:
@@ -213,6 +219,20 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
     except BaseException:
         qemu.kill()
         raise
+
+
+def _await_sshd(record: Record, deadline: float) -> None:
+    """Wait for the guest's init to say that sshd listens, on a console that may be directed elsewhere.
+
+    QEMU's user network accepts a connection at once and tells the guest later: one that is made before the guest has
+    a network is tried again after 6 s.
+    """
+    deadline = min(deadline, time.monotonic() + _SSHD_SECONDS)
+    while time.monotonic() < deadline:
+        record.require_alive()
+        if record.spec.console_log.exists() and _READY in record.spec.console_log.read_bytes():
+            return
+        time.sleep(0.02)
 
 
 def require_host_memory(size: int, what: str) -> None:

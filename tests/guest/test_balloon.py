@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import kernel_warnings
+from tests.conftest import drops_its_cache_by, kernel_warnings
 
 pytestmark = pytest.mark.guest
 
@@ -68,7 +68,7 @@ def test_the_unmodified_pair_speaks_page_numbers_and_is_at_least_10_times_slower
         ("stock", "fast", "the guest's kernel (stock) does not have them"),
     ],
 )
-def test_mixed_pairs_fall_back_to_page_numbers_and_say_why(tool, boot, kernel, qemu, reason):
+def test_mixed_pairs_fall_back_to_page_numbers_and_to_the_agent_and_say_why(tool, boot, kernel, qemu, reason):
     boot("mixed", "--kernel", kernel, "--qemu", qemu, "--memory", "1G")
     assert (
         reason in tool.refused(3, "--vm", "mixed", "inflate", "--target", "512M", "--method", "page-bitmap")["message"]
@@ -79,6 +79,7 @@ def test_mixed_pairs_fall_back_to_page_numbers_and_say_why(tool, boot, kernel, q
     assert inflated["counts"]["messages"] == 512  # of 256 pages each
     assert tool.ok("--vm", "mixed", "deflate")["balloon_bytes"]["after"] == 0
     assert tool.ok("--vm", "mixed", "vm", "touch", "--verify")["mismatches"] == 0
+    drops_its_cache_by(tool, "mixed", "agent")
     assert kernel_warnings(tool, "mixed") == []
 
 

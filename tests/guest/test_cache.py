@@ -11,7 +11,7 @@ from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.ops import cache, vm
 from fastballoon_cli.ops.session import connect_agent, hold
 from fastballoon_cli.progress import Silent
-from tests.conftest import await_true, kernel_warnings
+from tests.conftest import await_true, drops_its_cache_by, kernel_warnings
 
 pytestmark = pytest.mark.guest
 
@@ -166,20 +166,10 @@ def test_unbinding_the_driver_ends_a_request(tool, caching):
     assert kernel_warnings(tool, caching) == []
 
 
-@pytest.mark.parametrize(
-    ("kernel", "qemu", "method"),
-    [("fast", "fast", "balloon"), ("fast", "stock", "agent"), ("stock", "fast", "agent"), ("stock", "stock", "agent")],
-)
-def test_each_pair_drops_its_cache_the_way_it_can(tool, boot, kernel, qemu, method):
-    boot("pair", "--kernel", kernel, "--qemu", qemu, "--memory", "1G")
-    assert tool.ok("vm", "status", "pair")["drop_cache_method"] == method
-    tool.in_guest("pair", "find / -xdev -type f -exec cat {} + > /dev/null")
-    dropped = tool.ok("--vm", "pair", "drop-cache", "--mode", "all")
-    assert dropped["method"] == method
-    cached = dropped["guest_cached_bytes"]
-    assert 0 < dropped["freed_bytes"] <= cached["before"]
-    assert cached["after"] < cached["before"]
-    assert kernel_warnings(tool, "pair") == []
+def test_the_unmodified_pair_drops_its_cache_through_the_agent(tool, boot):
+    """The mixed pairs are in test_balloon.py, where they are booted anyway."""
+    boot("pair", "--variant", "stock", "--memory", "1G")
+    drops_its_cache_by(tool, "pair", "agent")
 
 
 def test_the_feature_can_be_left_off(tool, boot):

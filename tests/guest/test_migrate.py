@@ -107,7 +107,7 @@ def test_what_the_guest_writes_meanwhile_is_whole(tool, moving):
         *("/run/fastballoon:", "agent.pyz", "jobs", "/run/fastballoon/jobs:")
     ]
     # A migration that was given up must not have hurt memory either.
-    tool.refused(7, "--vm", moving, "migrate", "--verify", *SLOW, "--cancel-after", "200ms")
+    assert tool.run("--vm", moving, "migrate", "--verify", *SLOW, "--cancel-after", "200ms").code == 7
 
 
 #: What does to a page of the workload, behind its back, what a lost page would look like.

@@ -5,12 +5,13 @@ import os
 import pytest
 
 from guest_agent import churn, facts, memory, worker
-from guest_agent.__main__ import VERBS, answer, serve
+from guest_agent.__main__ import VERBS, answer, function_of, serve
+from guest_agent.spin import spin
 
 
 def ask(line, verbs):
     said = []
-    answer(line, verbs, said.append)
+    answer(line, verbs.__getitem__, said.append)
     return said
 
 
@@ -49,6 +50,11 @@ def test_there_is_no_way_to_run_a_command():
     assert set(VERBS) == known
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_has_its_function(verb):
+    assert callable(function_of(verb))
+
+
 def test_a_disk_that_loses_a_write_is_noticed(tmp_path, monkeypatch):
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(4 << 20))
@@ -77,7 +83,7 @@ def test_memory_reads_back_as_it_was_written():
 
 
 def test_spinning_counts_on_every_cpu():
-    result = VERBS["spin"](print, seconds=0.2)
+    result = spin(print, seconds=0.2)
     assert result["cpus"] == os.cpu_count()
     assert result["loops"] > 1000
     assert 0 < result["longest_gap_s"] < 0.2

@@ -68,6 +68,13 @@ def test_a_disk_of_zeros_fills_the_buffers_that_are_read_into():
     assert "read-zeroes=on" in disk
 
 
+def test_an_image_of_zeros_is_that_disk_instead_and_is_only_read():
+    argv = spec(zero_image=Path("/z,1/zeros.erofs")).argv()
+    assert not after(argv, "-blockdev")
+    assert "if=none,id=zeros,file=/z,,1/zeros.erofs,format=raw,readonly=on" in after(argv, "-drive")
+    assert "virtio-blk-pci,drive=zeros" in after(argv, "-device")
+
+
 def test_the_destination_differs_from_the_source_in_what_it_must():
     source, destination = spec().argv(), spec().successor(3333).argv()
     assert destination[-2:] == ["-incoming", "defer"]

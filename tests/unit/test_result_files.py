@@ -141,7 +141,7 @@ _parts = st.sampled_from(
 _parts_of_a_case = st.sampled_from(["variant", "method", "metrics", "failures", "provenance"])
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_parts, _json, max_size=3), st.dictionaries(_parts_of_a_case, _json, max_size=3))
 def test_nothing_that_is_json_ends_in_anything_but_a_result_or_one_error(tmp_path_factory, top, inside):
     document = three_variants().document()
