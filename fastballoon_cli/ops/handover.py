@@ -53,7 +53,6 @@ class Handover:
                 f"{self._spec.migration_socket} is too long for the path of a unix socket",
                 hint="start the VM with a shorter name, or with FASTBALLOON_RUNTIME set to a shorter folder",
             )
-        vms.forget_processes(self._from)  # should anything have been left by one that was cut short
         vms.save_process(self._from)
         self._spec.process_directory.mkdir(mode=0o700)
         with self._spec.qemu_log.open("wb") as log:

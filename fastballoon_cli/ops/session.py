@@ -111,6 +111,8 @@ def hold(
     """
     with vms.lock(name) as lock:
         record = running(name)
+        # A tool that was killed before its destination had a guardian has left the folder that was made for that.
+        vms.forget_processes(record)
         session = Session(record, Qmp(record.spec.qmp_socket), None, progress, lock)
         try:
             try:

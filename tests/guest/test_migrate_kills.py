@@ -119,6 +119,9 @@ def test_a_tool_killed_at_any_moment_leaves_one_qemu_with_the_guest(tool, moving
         tool.finish(process, since=since)
         await_rescue(moving)
         moved.add(generation(moving) - before)
+        # An empty folder may be left if not even a guardian was there; whoever works with the VM next removes it.
+        with hold(moving, Silent()):
+            pass
         one_qemu_has_the_guest(tool, moving)
     assert moved == {0, 1}
 

@@ -123,5 +123,6 @@ def test_a_busy_host_is_no_warning_of_the_guests_kernel():
     assert facts.is_warning(4, "WARNING: CPU: 0 PID: 1 at mm/page_alloc.c:1")
     assert facts.is_warning(3, "Bad page state")
     assert not facts.is_warning(4, "hrtimer: interrupt took 95136466 ns")
+    assert not facts.is_warning(4, "clocksource: Long readout interval, skipping watchdog check: cs_nsec: 1132449041")
     assert not facts.is_warning(6, "virtio_balloon virtio2: Out of puff! Can't get 1 pages")
     assert not facts.is_warning(12, "a warning of a user's program")
