@@ -72,7 +72,7 @@ def start_watch(agent: AgentClient, *, timeout: float) -> None:
 
 def end_watch(agent: AgentClient) -> int | None:
     """Return the least free memory that was seen, in bytes; None if nobody saw it to the end."""
-    raw = agent.call("watch_finish")
+    raw = agent.call("watch_finish", timeout=_CHECK_SECONDS)
     return None if raw is None else int(raw["min_free_bytes"])
 
 

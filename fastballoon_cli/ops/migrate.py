@@ -30,7 +30,7 @@ _DOWNTIME_LIMIT = 0.3
 _POLL_SECONDS = 0.02
 #: The destination has the guest when the source is complete, but a moment passes until it says so.
 _ARRIVAL_SECONDS = 5.0
-_AGENT_SECONDS = 20.0
+_AGENT_SECONDS = 30.0
 _TOO_SLOW = "the guest may write faster than memory is sent: raise --bandwidth, --downtime-limit or --timeout"
 #: What pages are left out for must not be used together with these.
 _NOT_WITH_SKIPPING = ("postcopy-ram", "background-snapshot", "x-colo")
@@ -261,7 +261,12 @@ def _need_agent(session: Session) -> AgentClient:
 def _reconnect(session: Session) -> None:
     try:
         session.agent = connect_agent(session.record, timeout=_AGENT_SECONDS)
+        # Under TCG the destination translates all of the guest's code anew, and the first answer takes long.
+        session.agent.call("hello", timeout=_AGENT_SECONDS)
     except GuestError as e:
+        if session.agent:
+            session.agent.close()
+            session.agent = None
         session.progress.warn(f"the agent does not answer at the destination: {e.message}")
 
 
