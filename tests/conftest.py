@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 
 from fastballoon_cli.errors import FastballoonError
-from fastballoon_cli.guest import ssh
 from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.ops.session import hold, running
+from fastballoon_cli.ops.session import connect, hold, running
 from fastballoon_cli.progress import Silent
 
 # A shell that is no terminal's starts its background jobs with Ctrl-C ignored, and whom they start inherits that.
@@ -111,9 +110,7 @@ class Tool:
 
     def in_guest(self, vm: str, command: str) -> str:
         """Run a shell command in a guest and return its output; it must succeed."""
-        folder = running(vm).spec.directory
-        port = running(vm).spec.ssh_port
-        with ssh.connect(port, key=folder / "ssh_key", known_host=folder / "known_hosts", timeout=20) as transport:
+        with connect(running(vm), timeout=20) as transport:
             channel = transport.open_session(timeout=20)
             channel.settimeout(60)
             channel.exec_command(command)

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from fastballoon_cli.units import MIB
 
-__all__ = ["BALLOON_ID", "SSH_GUEST_PORT", "VIRTIO_MEM_ID", "QemuSpec"]
+__all__ = ["BALLOON_ID", "SOCKET_PATH", "SSH_GUEST_PORT", "VIRTIO_MEM_ID", "QemuSpec"]
 
 #: QOM id of the balloon device, below /machine/peripheral.
 BALLOON_ID = "balloon0"
 VIRTIO_MEM_ID = "vmem0"
 SSH_GUEST_PORT = 22
+#: A unix socket's path may have so many bytes, the 0 at its end included.
+SOCKET_PATH = 108
 _HINT_THREAD = "hints"
 
 _FW_CFG = "opt/fastballoon"

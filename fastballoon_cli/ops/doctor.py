@@ -13,6 +13,7 @@ from fastballoon_cli.config import cache_dir, runtime_dir
 from fastballoon_cli.errors import FastballoonError, PreconditionError
 from fastballoon_cli.host import accel, procfs, vms
 from fastballoon_cli.host.features import device_properties
+from fastballoon_cli.host.qemu import SOCKET_PATH
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.progress import Progress, Silent
 from fastballoon_cli.units import GIB, MIB, format_size
@@ -35,8 +36,6 @@ _FEATURES = {
     "x-drop-cache": "dropping the guest's cache",
     "x-free-pages": "free pages",
 }
-#: Of a unix socket's path, with the 0 at its end.
-_SOCKET_PATH = 108
 
 
 class Status(StrEnum):
@@ -241,7 +240,7 @@ def _guest(built: _Built, vm: str) -> Check:
 def _runtime() -> Check:
     folder = runtime_dir()
     longest = max(len(str(folder / "default" / "99" / name)) for name in ("observer.sock", "migration.sock"))
-    if longest >= _SOCKET_PATH:
+    if longest >= SOCKET_PATH:
         hint = "set FASTBALLOON_RUNTIME to a shorter path, such as /tmp/fb"
         return Check("VM folder", Status.FAIL, f"{folder}: too long for the path of a unix socket", hint)
     return Check("VM folder", Status.OK, str(folder))

@@ -12,6 +12,7 @@ from typing import Self
 
 from fastballoon_cli.errors import FastballoonError, MigrationError, PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host import migration, procfs, vms
+from fastballoon_cli.host.qemu import SOCKET_PATH
 from fastballoon_cli.host.qmp import Qmp, connect_when_ready
 from fastballoon_cli.host.vms import Record
 from fastballoon_cli.ops.session import Session
@@ -26,8 +27,6 @@ _START_SECONDS = 15.0
 _SETTLE_SECONDS = 4.0
 _POLL_SECONDS = 0.02
 _LAST_LINES = 5
-#: A unix socket's path may have so many bytes, the 0 at its end included.
-_SOCKET_PATH = 108
 
 
 class Handover:
@@ -48,7 +47,7 @@ class Handover:
         spec = self._from.spec
         require_host_memory(spec.memory_bytes, f"a second QEMU with {format_size(spec.memory_bytes)} of memory")
         self._spec = spec.successor(free_port())
-        if len(str(self._spec.migration_socket).encode()) >= _SOCKET_PATH:
+        if len(str(self._spec.migration_socket).encode()) >= SOCKET_PATH:
             raise PreconditionError(
                 f"{self._spec.migration_socket} is too long for the path of a unix socket",
                 hint="start the VM with a shorter name, or with FASTBALLOON_RUNTIME set to a shorter folder",

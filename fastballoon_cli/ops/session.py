@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import paramiko
+
 from fastballoon_cli.errors import GuestError, PreconditionError
 from fastballoon_cli.guest import ssh
 from fastballoon_cli.guest.agent import AgentClient
@@ -13,7 +15,7 @@ from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.host.vms import Record
 from fastballoon_cli.progress import Progress
 
-__all__ = ["Session", "connect_agent", "hold", "running"]
+__all__ = ["Session", "connect", "connect_agent", "hold", "running"]
 
 _AGENT_PATIENCE = 5.0
 
@@ -80,21 +82,29 @@ def running(name: str) -> Record:
     return record
 
 
-def connect_agent(record: Record, *, timeout: float) -> AgentClient:
-    """Connect to a guest's agent, trying for ``timeout`` seconds.
+def connect(record: Record, *, timeout: float) -> paramiko.Transport:
+    """Log in to a guest, trying for ``timeout`` seconds.
 
     :raise GuestError: it did not answer.
     :raise VmLostError: QEMU ended meanwhile.
     """
     folder = record.spec.directory
-    transport = ssh.connect(
+    return ssh.connect(
         record.spec.ssh_port,
         key=folder / "ssh_key",
         known_host=folder / "known_hosts",
         timeout=timeout,
         alive=record.require_alive,
     )
-    return AgentClient(transport)
+
+
+def connect_agent(record: Record, *, timeout: float) -> AgentClient:
+    """Connect to a guest's agent, trying for ``timeout`` seconds.
+
+    :raise GuestError: it did not answer.
+    :raise VmLostError: QEMU ended meanwhile.
+    """
+    return AgentClient(connect(record, timeout=timeout))
 
 
 @contextmanager
