@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from fastballoon_cli.host.balloon import BalloonDevice
 from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp
 
-__all__ = ["CAPABILITY", "METHODS", "FreePages", "method", "query"]
+__all__ = ["CAPABILITY", "FreePages", "method", "query"]
 
 #: Of a migration; off unless it is asked for.
 CAPABILITY = "x-skip-free-pages"
-#: How free pages are left out, the better way first.
-METHODS = ("free-pages", "free-page-hint")
 _NS = 1e9
 
 
@@ -45,7 +43,7 @@ def query(qmp: Qmp) -> FreePages | None:
 
 
 def method(qmp: Qmp, device: BalloonDevice) -> str | None:
-    """Return which of :data:`METHODS` guest and QEMU have agreed on, or None."""
+    """Return ``free-pages`` or else ``free-page-hint``, whichever guest and QEMU have agreed on, or None."""
     raw = _query(qmp)
     if raw is not None and raw["negotiated"]:
         return "free-pages"

@@ -8,7 +8,6 @@ from fastballoon_cli.host.qmp import Qmp
 
 __all__ = [
     "COMPLETED",
-    "ENDED",
     "Migration",
     "cancel",
     "capabilities",
@@ -21,7 +20,7 @@ __all__ = [
 
 COMPLETED = "completed"
 #: Statuses that a migration stays in.
-ENDED = frozenset({COMPLETED, "failed", "cancelled"})
+_ENDED = frozenset({COMPLETED, "failed", "cancelled"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ class Migration:
     @property
     def ended(self) -> bool:
         """Whether it will change no more."""
-        return self.status in ENDED
+        return self.status in _ENDED
 
     @property
     def passes(self) -> int:
