@@ -170,11 +170,12 @@ def _require_running(qmp: Qmp) -> None:
 def _set_up(source: Qmp, destination: Qmp, options: Options) -> None:
     there = migration.capabilities(source)
     # What somebody has switched on at the source has to be on at the destination as well.
-    on = {name: True for name, state in there.items() if state and name != free_pages.CAPABILITY}
-    both = {**on, "events": True, "return-path": True}
-    migration.set_capabilities(destination, both)
-    own = {free_pages.CAPABILITY: options.skip_free} if free_pages.CAPABILITY in there else {}
-    migration.set_capabilities(source, {**both, **own})
+    wanted = {name: True for name, state in there.items() if state} | {"events": True, "return-path": True}
+    if free_pages.CAPABILITY in there:
+        # At the destination it keeps the few pages that come from filling huge ones.
+        wanted[free_pages.CAPABILITY] = options.skip_free
+    migration.set_capabilities(destination, wanted)
+    migration.set_capabilities(source, wanted)
     migration.set_limits(source, bandwidth=options.bandwidth, downtime_s=options.downtime_s)
 
 
