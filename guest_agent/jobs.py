@@ -43,7 +43,7 @@ class Job:
         while self.goes_on() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, _LONGEST_SLEEP))
 
-    def tell(self, *, done: bool = False, **numbers: int) -> None:
+    def tell(self, *, done: bool = False, **numbers: int | list[int] | list[float]) -> None:
         """Say how far it is.
 
         :param done: it has done what there was to do after being asked to stop. One that stops by itself is not done.

@@ -3,12 +3,15 @@
 import ctypes
 import time
 from collections.abc import Callable
+from typing import Any
 
 from guest_agent import jobs
 
 _Progress = Callable[[int], None]
 _NAME = "watch"
 _EVERY_SECONDS = 0.01
+#: What is kept of it: as soon as there are more, of two neighbours the lower one stays.
+_POINTS = 400
 
 
 class _SysInfo(ctypes.Structure):
@@ -31,19 +34,47 @@ def watch_start(_: _Progress, *, seconds: float) -> None:
     jobs.start(_NAME, _watch, seconds=seconds)
 
 
-def watch_finish(_: _Progress) -> dict[str, int] | None:
-    """End it; return the least that was seen (``min_free_bytes``), or None if nobody looked to the end."""
+def watch_finish(_: _Progress) -> dict[str, Any] | None:
+    """End it; return what was seen, or None if nobody looked to the end.
+
+    :returns: ``min_free_bytes``, the least; ``seconds`` since the beginning and ``free_bytes``, the curve; ``cpu_ns``,
+        what the looking took.
+    """
     last, failed = jobs.finish([_NAME], seconds=5.0)
-    return None if failed else {"min_free_bytes": last[_NAME]["min_free_bytes"], "cpu_ns": last[_NAME]["cpu_ns"]}
+    if failed:
+        return None
+    return {name: last[_NAME][name] for name in ("min_free_bytes", "seconds", "free_bytes", "cpu_ns")}
 
 
 def _watch(job: jobs.Job) -> None:
     # A system call costs a guest without KVM some microseconds; reading /proc/meminfo would cost it half a millisecond.
     libc, info = ctypes.CDLL(None), _SysInfo()
-    least = -1
+    begun = time.monotonic()
+    points: list[tuple[float, int]] = []
+    # How many looks make a point, and the lowest of those that have made none yet.
+    looks, seen, lowest = 1, 0, (0.0, 0)
     while job.goes_on():
         libc.sysinfo(ctypes.byref(info))
-        if least < 0 or info.freeram < least:
-            least = info.freeram
+        if not seen or info.freeram < lowest[1]:
+            lowest = (time.monotonic() - begun, info.freeram)
+        seen += 1
+        if seen == looks:
+            points.append(lowest)
+            seen = 0
+        if len(points) == _POINTS:
+            points = [min(pair, key=_size) for pair in zip(points[::2], points[1::2])]
+            looks *= 2
         time.sleep(_EVERY_SECONDS)
-    job.tell(done=True, min_free_bytes=least, cpu_ns=time.process_time_ns())
+    if seen:
+        points.append(lowest)
+    job.tell(
+        done=True,
+        min_free_bytes=min(map(_size, points), default=-1),
+        seconds=[round(seconds, 3) for seconds, _ in points],
+        free_bytes=[size for _, size in points],
+        cpu_ns=time.process_time_ns(),
+    )
+
+
+def _size(point: tuple[float, int]) -> int:
+    return point[1]

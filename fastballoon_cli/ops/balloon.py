@@ -122,6 +122,7 @@ def _move(
         counts=timeline.counts,
         host_rss_bytes=driven.host_rss,
         guest_free_bytes=driven.guest_free,
+        guest_memory=driven.guest_memory,
         provenance=provenance(session.record, hello, options, timeline.clock),
     )
 

@@ -222,7 +222,7 @@ def _sample(bench: Bench, variant: str, case: Case, progress: Progress) -> None:
             sample["oom_kills"] = _oom_kills(session.agent) - kills
     finally:
         vm_ops.stop(request.name, Silent())
-    case.method, case.provenance = result.method, result.provenance
+    case.method, case.provenance, case.guest_memory = result.method, result.provenance, result.guest_memory
     case.samples.append(sample)
 
 

@@ -1,16 +1,19 @@
 """What the guest does while it is migrated: work that is checked afterwards, and a watch of its free memory."""
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastballoon_cli.errors import FastballoonError, GuestError, IntegrityError
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host.vms import Record
 from fastballoon_cli.ops.session import connect_agent
+from fastballoon_cli.results.curve import Curve, thinned
 from fastballoon_cli.results.migration import Verified
 from fastballoon_cli.units import MIB
 
-__all__ = ["abandon", "end_watch", "end_work", "start_watch", "start_work"]
+__all__ = ["Watched", "abandon", "end_watch", "end_work", "start_watch", "start_work"]
 
 #: What the workload writes per second, unless the link is too slow for that.
 _RATE = 64 * MIB
@@ -62,18 +65,38 @@ def _judge(raw: Mapping[str, Any]) -> Verified:
     return verified
 
 
-def start_watch(agent: AgentClient, *, timeout: float) -> None:
-    """Have the guest look at its free memory all the time.
+@dataclass(frozen=True)
+class Watched:
+    """What the guest saw of its free memory.
+
+    :ivar least: bytes.
+    :ivar points: seconds since it began to look, and bytes.
+    """
+
+    least: int
+    points: list[tuple[float, int]]
+
+    def between(self, begin: float, end: float) -> Curve | None:
+        """Return the points of so many seconds as a curve that begins at 0; None if there are none."""
+        chosen = [(at - begin, size) for at, size in self.points if begin <= at <= end]
+        return thinned("free", chosen)
+
+
+def start_watch(agent: AgentClient, *, timeout: float) -> float:
+    """Have the guest look at its free memory all the time; return when it began to, as ``time.monotonic`` does.
 
     :param timeout: seconds that the migration may take.
     """
     agent.call("watch_start", seconds=timeout + _GRACE_SECONDS)
+    return time.monotonic()
 
 
-def end_watch(agent: AgentClient) -> int | None:
-    """Return the least free memory that was seen, in bytes; None if nobody saw it to the end."""
+def end_watch(agent: AgentClient) -> Watched | None:
+    """Return what the guest saw; None if nobody saw it to the end."""
     raw = agent.call("watch_finish", timeout=_CHECK_SECONDS)
-    return None if raw is None else int(raw["min_free_bytes"])
+    if raw is None:
+        return None
+    return Watched(int(raw["min_free_bytes"]), list(zip(raw["seconds"], raw["free_bytes"], strict=True)))
 
 
 def abandon(record: Record) -> None:

@@ -17,6 +17,7 @@ from fastballoon_cli.ops.handover import Handover
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.session import Session, connect_agent
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.results.curve import Curve
 from fastballoon_cli.results.migration import MigrateResult, RamCounts
 from fastballoon_cli.results.model import Change
 from fastballoon_cli.results.timeline import between_events
@@ -74,13 +75,11 @@ def migrate(
         progress.step(f"Starting work in '{session.record.spec.name}' that is checked")
         meanwhile.start_work(_need_agent(session), bandwidth=options.bandwidth, timeout=timeout)
     memory = session.ask("memory")
-    watched = session.agent is not None
-    if session.agent:
-        meanwhile.start_watch(session.agent, timeout=timeout)
+    watching = meanwhile.start_watch(session.agent, timeout=timeout) if session.agent else None
     ran = _hand_over(session, options, timeout, progress)
-    if watched:
+    if watching is not None:
         _reconnect(session)
-    least = meanwhile.end_watch(session.agent) if session.agent else None
+    watched = meanwhile.end_watch(session.agent) if session.agent else None
     after = session.ask("memory")
     verified = None
     if options.verify:
@@ -99,11 +98,12 @@ def migrate(
         guest_cpu_s=ran.guest_cpu_s,
         ram=_ram(ran.migration, skipped),
         guest_free_bytes=Change(_free(memory), _free(after)),
-        guest_min_free_bytes=least,
+        guest_min_free_bytes=watched.least if watched else None,
         skipped_balloon_pages=None if told is None else told.skipped_balloon_bytes // PAGE_BYTES,
         told_free_bytes=None if told is None else told.told_bytes,
         answer_s=None if told is None else told.answer_s,
         verified=verified,
+        guest_memory=_curve(watched, watching, ran),
         provenance={
             **provenance(session.record, hello, BalloonDevice(session.qmp).options(), "qemu"),
             "bandwidth_bytes_per_s": options.bandwidth,
@@ -140,6 +140,7 @@ class _Ran:
     free_pages: free_pages.FreePages | None
     paused_s: float | None
     guest_cpu_s: float
+    begun: float
 
 
 def _method(qmp: Qmp, device: BalloonDevice, options: Options) -> str | None:
@@ -185,6 +186,7 @@ def _run(pair: Handover, options: Options, timeout: float, progress: Progress) -
     with source.listening("STOP") as stopped, destination.listening("RESUME") as resumed:
         cpu = here.seconds() + there.seconds()
         migration.listen_on(destination, pair.target.spec.migration_socket)
+        begun = time.monotonic()
         migration.migrate_to(source, pair.target.spec.migration_socket)
         ended = _watch(source, options, timeout, progress, pair.origin.spec.name)
         _await_arrival(destination)
@@ -194,6 +196,7 @@ def _run(pair: Handover, options: Options, timeout: float, progress: Progress) -
             free_pages=free_pages.query(source),
             paused_s=between_events(_last(stopped), _last(resumed)),
             guest_cpu_s=cpu,
+            begun=begun,
         )
 
 
@@ -269,6 +272,17 @@ def _reconnect(session: Session) -> None:
             session.agent.close()
             session.agent = None
         session.progress.warn(f"the agent does not answer at the destination: {e.message}")
+
+
+def _curve(watched: meanwhile.Watched | None, watching: float | None, ran: _Ran) -> Curve | None:
+    """Return the guest's free memory during the migration.
+
+    The guest's clock and the host's are never compared, but from the moment that the guest begins to look they go alike.
+    """
+    if watched is None or watching is None:
+        return None
+    begin = ran.begun - watching
+    return watched.between(begin, begin + (ran.migration.total_s or 0.0))
 
 
 def _ram(ended: Migration, skipped: int | None) -> RamCounts:

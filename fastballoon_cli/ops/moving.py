@@ -10,6 +10,7 @@ from fastballoon_cli.host import procfs
 from fastballoon_cli.host.vcpus import VcpuClock
 from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.results.curve import Curve, thinned
 from fastballoon_cli.results.model import Change
 from fastballoon_cli.units import format_size
 
@@ -42,6 +43,7 @@ class Driven:
     :ivar seconds: from asking for the target to reaching it.
     :ivar guest_cpu_s: for which the guest's vCPUs ran meanwhile.
     :ivar balloon, host_rss, guest_free: bytes.
+    :ivar guest_memory: what the device left to the guest.
     """
 
     seconds: float
@@ -49,6 +51,7 @@ class Driven:
     balloon: Change
     host_rss: Change
     guest_free: Change
+    guest_memory: Curve | None
 
 
 def drive(
@@ -74,7 +77,8 @@ def drive(
     vcpus = VcpuClock(session.qmp, record.pid)
     balloon, rss, free = device.size(), procfs.rss_bytes(record.pid), _guest_free(session)
     cpu = vcpus.seconds()
-    seconds = _wait(session, device, target, timeout, progress, why)
+    points = [(0.0, balloon)]
+    seconds = _wait(session, device, target, timeout, progress, why, points)
     cpu = vcpus.seconds() - cpu
     record.require_alive()
     return Driven(
@@ -83,6 +87,7 @@ def drive(
         balloon=Change(balloon, device.size()),
         host_rss=Change(rss, procfs.rss_bytes(record.pid)),
         guest_free=Change(free, _guest_free(session)),
+        guest_memory=thinned("left", [(at, record.spec.memory_bytes - size) for at, size in points]),
     )
 
 
@@ -93,7 +98,9 @@ def _wait(
     timeout: float,
     progress: Progress,
     why: Callable[[], str | None],
+    points: list[tuple[float, int]],
 ) -> float:
+    """Return after how long the target was reached; the device's sizes on the way there go into ``points``."""
     before = size = device.size()
     if size == target:
         return 0.0
@@ -103,11 +110,12 @@ def _wait(
         while True:
             size_now = device.size()
             now = time.monotonic()
-            if size_now == target:
-                return now - begun
             if size_now != size:
                 size, moved = size_now, now
+                points.append((now - begun, size))
                 progress.update(abs(size - before), note=format_size(size))
+            if size == target:
+                return now - begun
             if now - moved > _STALL_SECONDS or now - begun > timeout:
                 raise _short(session, size, target, now - begun, None)
             if now - max(moved, asked) > _DOUBT_SECONDS:

@@ -32,5 +32,6 @@ def move(session: Session, target: int, *, timeout: float, progress: Progress) -
         counts=Counts(),
         host_rss_bytes=driven.host_rss,
         guest_free_bytes=driven.guest_free,
+        guest_memory=driven.guest_memory,
         provenance=provenance(session.record, session.ask("hello"), {}, "poll"),
     )

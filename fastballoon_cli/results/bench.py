@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fastballoon_cli.results.curve import Curve
 from fastballoon_cli.results.model import SCHEMA_VERSION, MoveResult
 from fastballoon_cli.results.stats import median, ratio_interval
 
@@ -51,13 +52,17 @@ class Ratio:
 
 @dataclass
 class Case:
-    """All samples of one variant."""
+    """All samples of one variant.
+
+    :ivar guest_memory: the guest's memory over time in the last sample.
+    """
 
     variant: str
     method: str | None = None
     samples: list[Sample] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    guest_memory: Curve | None = None
 
     def values(self, metric: str) -> list[float]:
         """Return a metric's samples in the order they were taken; empty where nothing measures it."""
@@ -83,6 +88,7 @@ class Case:
             "method": self.method,
             "metrics": {name: {"samples": self.values(name), "median": self.median(name)} for name in names},
             "failures": [asdict(failure) for failure in self.failures],
+            "guest_memory": asdict(self.guest_memory) if self.guest_memory else None,
             "provenance": self.provenance,
         }
 

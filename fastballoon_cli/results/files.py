@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.results.bench import BenchResult, Case, Failure
+from fastballoon_cli.results.curve import read_curve
 from fastballoon_cli.results.model import SCHEMA_VERSION
 
 __all__ = ["OPERATIONS", "ResultFile", "load", "save"]
@@ -40,7 +41,7 @@ _OPTIONAL_OF_BENCH = {
     "balloon_bytes": int,
     "bandwidth_bytes_per_s": int,
 }
-_OPTIONAL_OF_CASE = {"method": str, "failures": list, "provenance": dict}
+_OPTIONAL_OF_CASE = {"method": str, "failures": list, "provenance": dict, "guest_memory": dict}
 
 _JSON_NAMES = {
     dict: "an object",
@@ -189,6 +190,10 @@ def _case(where: str, raw: Any) -> Case:
     _check_fields(where, raw, {"variant": str, "metrics": dict})
     _check_optional(where, raw, _OPTIONAL_OF_CASE)
     case = Case(raw["variant"], raw.get("method"), provenance=raw.get("provenance") or {})
+    if raw.get("guest_memory") is not None:
+        case.guest_memory = read_curve(raw["guest_memory"])
+        if case.guest_memory is None:
+            raise UsageError(f"{where} is not a Result: its 'guest_memory' is no curve")
     for name, metric in raw["metrics"].items():
         if not isinstance(metric, dict) or "samples" not in metric:
             raise UsageError(f"{where} is not a whole Result: metric '{name}' has no samples")

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fastballoon_cli.results.bench import Sample
+from fastballoon_cli.results.curve import Curve
 from fastballoon_cli.results.model import SCHEMA_VERSION, Change
 from fastballoon_cli.units import PAGE_BYTES
 
@@ -56,6 +57,7 @@ class MigrateResult:
     :ivar told_free_bytes: free memory that the guest told of in its latest answer.
     :ivar answer_s: from asking the guest to its first answer's end.
     :ivar verified: None unless that was asked for.
+    :ivar guest_memory: the guest's MemFree while it was migrated.
     """
 
     vm: str
@@ -73,6 +75,7 @@ class MigrateResult:
     told_free_bytes: int | None = None
     answer_s: float | None = None
     verified: Verified | None = None
+    guest_memory: Curve | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fastballoon_cli.results.curve import Curve
+
 __all__ = ["SCHEMA_VERSION", "Change", "Counts", "DropCacheResult", "MoveResult", "Phases"]
 
 SCHEMA_VERSION = 1
@@ -83,6 +85,7 @@ class MoveResult:
     :ivar method: ``page-bitmap`` or ``pfn``.
     :ivar duration_s: from the request in QEMU to the guest's last word about the balloon's size.
     :ivar guest_cpu_s: how long the vCPUs ran meanwhile, all together; includes the wait of a tool that polls.
+    :ivar guest_memory: what the balloon left to the guest, as it was seen by polling.
     """
 
     operation: str
@@ -96,6 +99,7 @@ class MoveResult:
     counts: Counts
     host_rss_bytes: Change
     guest_free_bytes: Change
+    guest_memory: Curve | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:

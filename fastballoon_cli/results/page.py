@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Bar", "Bars", "Block", "Grid", "Page", "Section", "Text"]
+from fastballoon_cli.units import format_duration, format_size
+
+__all__ = ["Bar", "Bars", "Block", "Chart", "Grid", "Line", "Lines", "Page", "Section", "Text"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,49 @@ class Bars:
         return f"{self.title}. {'; '.join(told)}."
 
 
-Block = Text | Grid | Bars
+@dataclass(frozen=True)
+class Line:
+    """One line: from each point to the next it stays where it is.
+
+    :ivar seconds: ascending.
+    :ivar bytes: as many.
+    """
+
+    label: str
+    seconds: Sequence[float]
+    bytes: Sequence[int]
+
+    @property
+    def said(self) -> str:
+        """The line for those who cannot see it."""
+        sizes = f"{format_size(self.bytes[0])}, at least {format_size(min(self.bytes))}"
+        return f"{sizes}, at the end {format_size(self.bytes[-1])} after {format_duration(self.seconds[-1])}"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Sizes over time, a line for each.
+
+    :ivar slug: names its picture's file, and is unique on a page.
+    """
+
+    slug: str
+    title: str
+    lines: Sequence[Line]
+
+    @property
+    def seconds(self) -> float:
+        """How long the longest line is."""
+        return max(line.seconds[-1] for line in self.lines)
+
+    @property
+    def alt(self) -> str:
+        """The chart for those who cannot see it."""
+        return f"{self.title}: {'; '.join(f'{line.label} {line.said}' for line in self.lines)}."
+
+
+Chart = Bars | Lines
+Block = Text | Grid | Chart
 
 
 @dataclass(frozen=True)
@@ -83,6 +127,6 @@ class Page:
     title: str
     sections: list[Section] = field(default_factory=list)
 
-    def bars(self) -> list[Bars]:
+    def charts(self) -> list[Chart]:
         """Return all charts in their order."""
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Bars)]
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Chart)]

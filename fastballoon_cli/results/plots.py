@@ -1,4 +1,4 @@
-"""Bars as pictures: SVG by matplotlib, which is an extra. Colours follow the reader's light or dark mode."""
+"""Charts as pictures: SVG by matplotlib, which is an extra. Colours follow the reader's light or dark mode."""
 
 import io
 import math
@@ -7,7 +7,8 @@ from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from fastballoon_cli.results.page import Bars
+from fastballoon_cli.results.page import Bars, Chart, Lines
+from fastballoon_cli.units import GIB
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,9 @@ INSTALL = "pip install 'fastballoon[plots]'"
 #: not be read.
 _WIDTH, _ROW, _FRAME = 4.3, 0.3, 0.55
 _FONT = 9.5
+#: How many bars a chart of lines is as high as, and what tells lines apart without colours.
+_LINES_ROWS = 7
+_DASHES = ("-", "--", ":", "-.")
 #: Characters of a label: longer ones would leave no room for bars.
 _LABEL = 36
 #: matplotlib knows no variables of CSS: it draws with colours that nobody uses, and those are replaced.
@@ -38,18 +42,18 @@ def available() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def inline_svg(bars: Bars) -> str:
+def inline_svg(chart: Chart) -> str:
     """Return a chart as an ``<svg>`` element for a page that defines the colours."""
-    return _element(bars, "")
+    return _element(chart, "")
 
 
-def standalone_svg(bars: Bars) -> str:
+def standalone_svg(chart: Chart) -> str:
     """Return a chart as a file of its own."""
-    return _element(bars, f"<style>{_STYLE}</style>")
+    return _element(chart, f"<style>{_STYLE}</style>")
 
 
-def _element(bars: Bars, style: str) -> str:
-    svg = _draw(bars)
+def _element(chart: Chart, style: str) -> str:
+    svg = _draw(chart)
     svg = svg[svg.index("<svg") :]
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
@@ -57,18 +61,18 @@ def _element(bars: Bars, style: str) -> str:
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     opening, rest = svg.split(">", 1)
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
-    label = escape(bars.alt)
+    label = escape(chart.alt)
     return f'{opening} role="img" aria-label="{label}"><title>{label}</title>{style}{rest.strip()}'
 
 
-def _draw(bars: Bars) -> str:
+def _draw(chart: Chart) -> str:
     # Here, as it need not be installed, and takes longer to load than all the rest.
     from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     settings = {
         "svg.fonttype": "none",  # text stays text: small, and found by a search in the page
-        "svg.hashsalt": bars.slug,  # the same picture each time, and ids that no other picture on the page has
+        "svg.hashsalt": chart.slug,  # the same picture each time, and ids that no other picture on the page has
         "font.family": "sans-serif",
         "font.size": _FONT,
         "text.color": _INK,
@@ -79,23 +83,21 @@ def _draw(bars: Bars) -> str:
         "ytick.labelcolor": _INK,
         "grid.color": _LINE,
     }
-    legend_rows = math.ceil(len(bars.parts) / 2)
-    height = _FRAME + _ROW * len(bars.bars) + 0.22 * legend_rows
+    named = chart.parts if isinstance(chart, Bars) else [line.label for line in chart.lines]
+    rows = len(chart.bars) if isinstance(chart, Bars) else _LINES_ROWS
+    height = _FRAME + _ROW * rows + 0.22 * math.ceil(len(named) / 2)
     with rc_context(settings):  # type: ignore[arg-type]
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = figure.subplots()
-        if bars.parts:
-            _draw_shares(axes, bars)
-            figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=_FONT, handlelength=1)
-        else:
-            _draw_lengths(axes, bars)
-        axes.set_yticks(range(len(bars.bars)), [_fit(bar.label) for bar in bars.bars])
-        axes.tick_params(axis="y", length=0)
-        axes.invert_yaxis()
         axes.set_axisbelow(True)
-        axes.grid(axis="x", linewidth=0.6)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
+        if isinstance(chart, Bars):
+            _draw_bars(axes, chart)
+        else:
+            _draw_lines(axes, chart)
+        if named:
+            figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=_FONT, handlelength=1)
         out = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=nothing)
@@ -104,6 +106,32 @@ def _draw(bars: Bars) -> str:
 
 def _fit(label: str) -> str:
     return label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _draw_bars(axes: "Axes", bars: Bars) -> None:
+    if bars.parts:
+        _draw_shares(axes, bars)
+    else:
+        _draw_lengths(axes, bars)
+    axes.set_yticks(range(len(bars.bars)), [_fit(bar.label) for bar in bars.bars])
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.grid(axis="x", linewidth=0.6)
+
+
+def _draw_lines(axes: "Axes", chart: Lines) -> None:
+    for number, line in enumerate(chart.lines):
+        colour, style = _SERIES[number % len(_SERIES)], _DASHES[number % len(_DASHES)]
+        sizes = [size / GIB for size in line.bytes]
+        axes.step(line.seconds, sizes, where="post", color=colour, linestyle=style, linewidth=1.8, label=line.label)
+        # A line that is over in no time is seen by where it ends.
+        axes.plot(line.seconds[-1:], sizes[-1:], color=colour, marker="o", markersize=4)
+    axes.set_xlim(0, (chart.seconds or 1) * 1.03)
+    axes.set_ylim(0, max(max(line.bytes) for line in chart.lines) / GIB * 1.08 or 1)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("GiB")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", linewidth=0.6)
 
 
 def _draw_shares(axes: "Axes", bars: Bars) -> None:

@@ -14,7 +14,7 @@ __all__ = ["html", "markdown", "write", "write_pictures"]
 
 def html(page: Page) -> str:
     """Return a report as one page, with pictures where matplotlib is installed and bars of characters elsewhere."""
-    drawn = {bars.slug: plots.inline_svg(bars) for bars in page.bars()} if plots.available() else {}
+    drawn = {chart.slug: plots.inline_svg(chart) for chart in page.charts()} if plots.available() else {}
     return html_page(page, drawn)
 
 
@@ -35,9 +35,9 @@ def write_pictures(page: Page, folder: Path) -> dict[str, Path]:
     if not plots.available():
         raise PreconditionError("pictures need matplotlib, which is not installed", hint=plots.INSTALL)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {bars.slug: folder / f"{bars.slug}.svg" for bars in page.bars()}
-    for bars in page.bars():
-        write(paths[bars.slug], plots.standalone_svg(bars))
+    paths = {chart.slug: folder / f"{chart.slug}.svg" for chart in page.charts()}
+    for chart in page.charts():
+        write(paths[chart.slug], plots.standalone_svg(chart))
     return paths
 
 

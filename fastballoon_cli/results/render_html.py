@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from importlib import resources
 
-from fastballoon_cli.results.page import Bars, Block, Grid, Page, Section
-from fastballoon_cli.results.text_bars import chart
+from fastballoon_cli.results.page import Bars, Block, Chart, Grid, Lines, Page, Section
+from fastballoon_cli.results.text_charts import chart
 
 __all__ = ["html_page"]
 
@@ -39,17 +39,17 @@ def _block(block: Block, pictures: Mapping[str, str]) -> str:
     match block:
         case Grid():
             return _table(block)
-        case Bars():
+        case Bars() | Lines():
             return _figure(block, pictures)
     return f"<p>{escape(block.text)}</p>\n"
 
 
-def _figure(bars: Bars, pictures: Mapping[str, str]) -> str:
-    drawn = pictures.get(bars.slug)
+def _figure(shown: Chart, pictures: Mapping[str, str]) -> str:
+    drawn = pictures.get(shown.slug)
     if drawn is None:
-        text = "\n".join(line.plain for line in chart(bars))
-        drawn = f'<pre role="img" aria-label="{escape(bars.alt)}" tabindex="0">{escape(text)}</pre>'
-    return f"<figure>\n{drawn}\n<figcaption>{escape(bars.title)}</figcaption>\n</figure>\n"
+        text = "\n".join(line.plain for line in chart(shown))
+        drawn = f'<pre role="img" aria-label="{escape(shown.alt)}" tabindex="0">{escape(text)}</pre>'
+    return f"<figure>\n{drawn}\n<figcaption>{escape(shown.title)}</figcaption>\n</figure>\n"
 
 
 def _table(grid: Grid) -> str:

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from fastballoon_cli.results.page import Bars, Block, Grid, Page
-from fastballoon_cli.results.text_bars import chart
+from fastballoon_cli.results.page import Bars, Block, Grid, Lines, Page
+from fastballoon_cli.results.text_charts import chart
 
 __all__ = ["markdown_page"]
 
@@ -28,7 +28,7 @@ def _block(block: Block, pictures: Mapping[str, str]) -> str:
     match block:
         case Grid():
             return _table(block)
-        case Bars():
+        case Bars() | Lines():
             if picture := pictures.get(block.slug):
                 return f"![{_escape(block.alt)}](<{picture}>)"
             return "\n".join(f"    {line.plain}".rstrip() for line in chart(block))

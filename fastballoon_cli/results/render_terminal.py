@@ -6,8 +6,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from fastballoon_cli.results.page import Bars, Block, Grid, Page
-from fastballoon_cli.results.text_bars import chart
+from fastballoon_cli.results.page import Bars, Block, Grid, Lines, Page
+from fastballoon_cli.results.text_charts import chart
 
 __all__ = ["terminal_page"]
 
@@ -26,7 +26,7 @@ def _block(block: Block) -> list[RenderableType]:
     match block:
         case Grid():
             return [_table(block)]
-        case Bars():
+        case Bars() | Lines():
             return ["", *chart(block), ""]
     return [escape(block.text)]
 

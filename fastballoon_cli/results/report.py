@@ -1,12 +1,13 @@
 """A report: what a set of Result files says, section by section. Reads only results, never a VM."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.files import ResultFile
 from fastballoon_cli.results.page import Page, Section, Text
 from fastballoon_cli.results.report_bench import cache_section, migration_section, states_section
-from fastballoon_cli.results.report_names import sentence
+from fastballoon_cli.results.report_names import conditions, sentence
 from fastballoon_cli.results.report_phases import phases_section
 from fastballoon_cli.results.report_provenance import provenance_section
 from fastballoon_cli.results.report_single import single_section
@@ -22,10 +23,39 @@ _METHOD = (
     "Every sample was taken on a guest booted for it, the variants in turn; figures are medians of all samples. An "
     "interval is the bootstrap's, at 95 % confidence."
 )
+#: The states that a guest may be in, those that most people ask for first.
+_STATES = ("touched", "idle", "fragmented", "cached", "cached-large", "churning")
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What is said in one sentence of a bench: how two variants' medians of some metrics compare."""
+
+    doing: str
+    over: str
+    under: str
+    takes: tuple[tuple[str, str], ...] = (("duration_s", "takes {} times as long as {}"),)
+
+
+_MIGRATED = (("total_s", "takes {} times as long as {}"), ("transferred_bytes", "sends {} times as much as {}"))
+#: Scenario -> what is worth a sentence.
+_CLAIMS = {
+    "inflate": (_Claim("inflating the balloon", "stock", "fast"),),
+    "deflate": (_Claim("deflating the balloon", "stock", "fast"),),
+    "drop-cache": (_Claim("dropping the cache and inflating the balloon", "stock-drop", "fast-drop"),),
+    "migrate": (
+        _Claim("migrating", "stock", "fast", _MIGRATED),
+        _Claim("migrating", "stock-hint", "fast", _MIGRATED),
+    ),
+}
 
 
 def report(files: Sequence[ResultFile]) -> Page:
-    """Return the report on these files; a topic that none of them is about has no section."""
+    """Return the report on these files; a topic that none of them is about has no section.
+
+    Its order does not depend on theirs.
+    """
+    files = sorted(files, key=lambda file: _place(file.bench) if file.bench else ())
     benches = [file.bench for file in files if file.bench]
     sections = [
         _summary(files, benches),
@@ -43,7 +73,7 @@ def report(files: Sequence[ResultFile]) -> Page:
 
 
 def _summary(files: Sequence[ResultFile], benches: list[BenchResult]) -> Section:
-    said = [Text(line) for bench in benches if (line := _headline(bench))]
+    said = [Text(line) for bench in benches for line in _headlines(bench)]
     if benches:
         said.append(Text(_METHOD))
     if "tcg" in _accelerators(files):
@@ -54,17 +84,28 @@ def _summary(files: Sequence[ResultFile], benches: list[BenchResult]) -> Section
     return Section("In short", said or [Text(f"{len(files)} single runs.")])
 
 
-def _headline(bench: BenchResult) -> str | None:
-    stock, fast = bench.case("stock"), bench.case("fast")
-    name = "total_s" if bench.scenario == "migrate" else "duration_s"
-    ratio = stock.ratio(fast, name) if stock and fast else None
-    if ratio is None:
-        return None
-    what = {"inflate": "inflating the balloon of", "deflate": "deflating the balloon of", "migrate": "migrating"}
-    zeroing = " with init_on_alloc=1" if bench.init_on_alloc else ""
-    doing = what.get(bench.scenario, f"{bench.scenario} and inflating the balloon of")
-    times = f"{ratio.value:.3g} times as long as fast ({ratio.low:.3g} .. {ratio.high:.3g})"
-    return sentence(f"{doing} a guest that is {bench.guest_state}{zeroing}: stock takes {times}")
+def _headlines(bench: BenchResult) -> list[str]:
+    said = []
+    for claim in _CLAIMS.get(bench.scenario, ()):
+        over, under = bench.case(claim.over), bench.case(claim.under)
+        if not over or not under:
+            continue
+        found = [(over.ratio(under, metric), words) for metric, words in claim.takes]
+        parts = [
+            words.format(f"{ratio.value:.3g} ({ratio.low:.3g} .. {ratio.high:.3g})", claim.under)
+            for ratio, words in found
+            if ratio
+        ]
+        if parts:
+            said.append(sentence(f"{claim.doing}, {conditions(bench)}: {claim.over} {', and '.join(parts)}"))
+    return said
+
+
+def _place(bench: BenchResult) -> tuple[int, ...]:
+    """Return where a bench belongs among others: the state, what is special, then the one that compares the most."""
+    state = _STATES.index(bench.guest_state) if bench.guest_state in _STATES else len(_STATES)
+    special = (int(bench.init_on_alloc), bench.balloon_bytes)
+    return (state, *special, -len(bench.cases), bench.memory_bytes, bench.bandwidth_bytes_per_s or 0)
 
 
 def _accelerators(files: Iterable[ResultFile]) -> set[object]:

@@ -2,8 +2,8 @@
 
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.metrics import headline, metric
-from fastballoon_cli.results.page import Bar, Bars, Block, Grid, Section, Text
-from fastballoon_cli.results.report_names import conditions, sentence, short_names
+from fastballoon_cli.results.page import Bar, Bars, Block, Grid, Line, Lines, Section, Text
+from fastballoon_cli.results.report_names import conditions, short_names
 from fastballoon_cli.results.stats import median
 from fastballoon_cli.units import GIB, format_duration, format_size
 
@@ -31,7 +31,7 @@ def states_section(scenario: str, benches: list[BenchResult]) -> Section | None:
         (
             conditions(bench),
             *(_value(bench.case(variant), "duration_s") for variant in variants),
-            _against_fast(bench),
+            _over_fast(bench, bench.case("stock"), "duration_s"),
             *((format_duration(median(bench.floor)) if bench.floor else _UNKNOWN,) if floors else ()),
         )
         for bench in chosen
@@ -47,6 +47,10 @@ def states_section(scenario: str, benches: list[BenchResult]) -> Section | None:
     blocks: list[Block] = [Grid(header, rows)]
     if bars:
         blocks.append(Bars(f"states-{scenario}", f"{doing}, by the guest's state; duration", bars, logarithmic=True))
+    for number, (name, bench) in enumerate(zip(names, chosen, strict=True)):
+        moving = {"inflate": "inflates", "deflate": "deflates"}[scenario]
+        title = f"What a guest has while its balloon {moving}: {name}"
+        blocks += _over_time(bench, f"memory-{scenario}-{number}", title)
     blocks.append(Grid(*_counts(chosen, names)))
     blocks += [Text(line) for bench in chosen for line in _failures(bench)]
     if floors:
@@ -58,29 +62,48 @@ def states_section(scenario: str, benches: list[BenchResult]) -> Section | None:
 
 def cache_section(bench: BenchResult, number: int) -> Section:
     """Return what dropping the cache before inflating costs, and what it leaves."""
-    blocks: list[Block] = [Text(sentence(conditions(bench))), _grid(bench, _SHOWN_OF_DROPS)]
+    blocks: list[Block] = [_grid(bench, _SHOWN_OF_DROPS, ("duration_s",))]
     blocks.append(_drawn(bench, "duration_s", f"drop-cache-{number}", "Dropping the cache and inflating; duration"))
-    return Section("Dropping the cache first", [*blocks, *map(Text, _failures(bench))])
+    return Section(f"Dropping the cache first: {conditions(bench)}", [*blocks, *map(Text, _failures(bench))])
 
 
 def migration_section(bench: BenchResult, number: int) -> Section:
     """Return bytes, times and passes of migrations by variant."""
     names = list(dict.fromkeys(name for case in bench.cases for sample in case.samples for name in sample))
-    blocks: list[Block] = [Text(sentence(conditions(bench))), _grid(bench, names)]
+    blocks: list[Block] = [_grid(bench, names, _DRAWN_OF_MIGRATION)]
     for name in _DRAWN_OF_MIGRATION:
         if any(case.values(name) for case in bench.cases):
             label = metric(name).label
             blocks.append(_drawn(bench, name, f"migrate-{name}-{number}", f"Live migration; {label}"))
-    return Section("Live migration", [*blocks, *map(Text, _failures(bench))])
+    blocks += _over_time(bench, f"migrate-memory-{number}", "The guest's free memory while it is migrated")
+    return Section(f"Live migration: {conditions(bench)}", [*blocks, *map(Text, _failures(bench))])
 
 
-def _grid(bench: BenchResult, names: list[str]) -> Grid:
-    """Return a table with a row per variant and a column per metric that any of them has."""
+def _over_time(bench: BenchResult, slug: str, title: str) -> list[Lines]:
+    """Return the memory of the guest over time, one line per variant, of their last samples."""
+    curves = [(case.variant, case.guest_memory) for case in bench.cases if case.guest_memory]
+    lines = [Line(variant, curve.seconds, curve.bytes) for variant, curve in curves]
+    return [Lines(slug, title, lines)] if lines else []
+
+
+def _grid(bench: BenchResult, names: list[str], compared: tuple[str, ...]) -> Grid:
+    """Return a table with a row per variant and a column per metric that any of them has.
+
+    :param compared: metrics for which there is one more column: how many times what fast has.
+    """
     metrics = [one for one in headline(names) if one.compared and any(case.values(one.name) for case in bench.cases)]
+    ratios = [name for name in compared if bench.case("fast") and len(bench.cases) > 1]
     rows = [
-        (case.variant, f"{len(case.samples)}", *(_value(case, one.name) for one in metrics)) for case in bench.cases
+        (
+            case.variant,
+            f"{len(case.samples)}",
+            *(_value(case, one.name) for one in metrics),
+            *(_over_fast(bench, case, name) for name in ratios),
+        )
+        for case in bench.cases
     ]
-    return Grid(("variant", "samples", *(one.label for one in metrics)), rows)
+    against = [f"{metric(name).label}, against fast (95 %)" for name in ratios]
+    return Grid(("variant", "samples", *(one.label for one in metrics), *against), rows)
 
 
 def _drawn(bench: BenchResult, name: str, slug: str, title: str) -> Bars:
@@ -122,9 +145,9 @@ def _value(case: Case | None, name: str) -> str:
     return _UNKNOWN if value is None else metric(name).format(value)
 
 
-def _against_fast(bench: BenchResult) -> str:
-    stock, fast = bench.case("stock"), bench.case("fast")
-    ratio = stock.ratio(fast, "duration_s") if stock and fast else None
+def _over_fast(bench: BenchResult, case: Case | None, name: str) -> str:
+    fast = bench.case("fast")
+    ratio = case.ratio(fast, name) if case and fast and case is not fast else None
     return f"{ratio.value:.3g} ({ratio.low:.3g} .. {ratio.high:.3g})" if ratio else _UNKNOWN
 
 

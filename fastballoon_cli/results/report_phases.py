@@ -35,9 +35,10 @@ def phases_section(scenario: str, benches: list[BenchResult]) -> Section | None:
     ]
     labels = tuple(_names(chosen).values())
     blocks: list[Block] = [Bars(f"phases-{scenario}", f"Shares of the phases of an {scenario}", bars, labels)]
-    for number, bench in enumerate(chosen):
-        # Beside one table is enough for figures of long ago.
-        posted = _POSTED if scenario == "inflate" and not number else {}
+    # Beside one table is enough for figures of long ago: the first that has the path which they are of.
+    same_path = [bench for bench in chosen if bench.case("fast-pfn")] if scenario == "inflate" else []
+    for bench in chosen:
+        posted = _POSTED if bench in same_path[:1] else {}
         blocks += [Text(sentence(conditions(bench))), _table(bench, posted)]
         blocks += [Text(_POSTED_NOTE)] if posted else []
     if any(bench.case("stock") and bench.case("fast-pfn") for bench in chosen):

@@ -28,6 +28,8 @@ def test_inflating_a_touched_guest_gives_the_host_its_memory_and_deflating_gives
     assert sum(phases.values()) == pytest.approx(inflated["duration_s"], rel=0.05)
     assert inflated["counts"]["kicks"] <= 8 * 3
     assert inflated["counts"]["discards"] <= 512 * 3
+    assert inflated["guest_memory"]["of"] == "left"
+    assert (inflated["guest_memory"]["bytes"][0], inflated["guest_memory"]["bytes"][-1]) == (4 * GIB, GIB)
     assert inflated["provenance"]["clock"] == "qemu"
     assert inflated["provenance"]["kernel_series_sha256"]
 

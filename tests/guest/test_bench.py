@@ -98,6 +98,9 @@ def test_the_merged_rivals_are_measured_too(tool, tmp_path):
     assert document["ratios"]["virtio-mem/fast"]["duration_s"] >= 0.5
     methods = {case["variant"]: case["method"] for case in document["cases"]}
     assert methods == {"fast": "page-bitmap", "virtio-mem": "virtio-mem", "stock-reporting": "pfn"}
+    for case in document["cases"]:
+        sizes = case["guest_memory"]["bytes"]
+        assert (case["guest_memory"]["of"], sizes[0], sizes[-1]) == ("left", GIB, GIB // 2)
     reporting = document["cases"][2]["provenance"]["device_options"]
     assert reporting["free-page-reporting"] is True
     assert cases["virtio-mem"]["host_rss_bytes_after"] < 0.7 * GIB
@@ -228,4 +231,7 @@ def test_migrations_are_measured(tool, tmp_path):
     assert hint["guest_min_free_bytes"] < stock["guest_min_free_bytes"] / 2
     for case in cases.values():
         assert {"total_s", "downtime_s", "guest_paused_s", "guest_cpu_s", "passes"} <= set(case)
+    for case in document["cases"]:
+        assert (case["guest_memory"]["of"], len(case["guest_memory"]["bytes"]) > 1) == ("free", True)
+    for case in cases.values():
         assert case["oom_kills"] == 0

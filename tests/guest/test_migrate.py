@@ -49,6 +49,10 @@ def test_there_and_back_with_name_ssh_and_agent(tool, moving):
         assert ram["passes"] >= 2
         assert ram["skipped_free_pages"] is None
         assert 0 < result["guest_min_free_bytes"] <= result["guest_free_bytes"]["before"] * 1.05
+        curve = result["guest_memory"]
+        assert (curve["of"], len(curve["seconds"])) == ("free", len(curve["bytes"]))
+        assert 0 <= curve["seconds"][0] <= curve["seconds"][-1] <= result["total_s"]
+        assert result["guest_min_free_bytes"] <= min(curve["bytes"])
         assert result["provenance"]["bandwidth_bytes_per_s"] == 0
         one_qemu_has_the_guest(tool, moving, generation=before + 1)
         status = tool.ok("vm", "status", moving)

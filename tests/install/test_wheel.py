@@ -1,5 +1,6 @@
 """The wheel: installed into a fresh environment, away from the checkout, it has all that a build needs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -71,6 +72,25 @@ def test_a_build_is_planned_away_from_the_checkout(installed):
     patches = [word for line in plans.splitlines() for word in line.split() if word.endswith(".patch")]
     assert patches
     assert all(Path(patch).is_file() for patch in patches)
+
+
+def test_it_builds_boots_and_inflates_from_there(installed):
+    """With the cache that everything else uses: the same series give the same artifacts, so it is quick."""
+    program, where = installed
+    environment = {name: value for name, value in where["env"].items() if name != "FASTBALLOON_CACHE"}
+    if cache := os.environ.get("FASTBALLOON_CACHE"):
+        environment["FASTBALLOON_CACHE"] = cache
+    there = {**where, "env": environment}
+    built = json.loads(run(str(program), "--json", "build", **there))
+    assert [one["product"] for one in built["artifacts"]] == ["kernel", "qemu", "image"]
+    try:
+        # No VM runs: the default one is started.
+        inflated = json.loads(run(str(program), "--json", "inflate", "--target", "3G", **there))
+    finally:
+        run(str(program), "vm", "stop", **there)
+    assert inflated["method"] == "page-bitmap"
+    assert inflated["balloon_bytes"]["after"] == 3 << 30
+    assert json.loads(run(str(program), "--json", "vm", "list", **there))["vms"] == []
 
 
 def test_the_patches_have_the_sums_of_the_checkout(installed):

@@ -1,6 +1,7 @@
 """Results as a bench would have written them, made up for tests."""
 
 from fastballoon_cli.results.bench import BenchResult, Case
+from fastballoon_cli.results.curve import Curve
 
 GIB = 1 << 30
 
@@ -62,9 +63,12 @@ def bench(*cases, **changes):
     return BenchResult(**(values | changes))
 
 
-def three_variants(**changes):
-    """Return a bench as the defaults make it."""
-    return bench(
+def three_variants(*, over_time=False, **changes):
+    """Return a bench as the defaults make it.
+
+    :param over_time: with the guest's memory over time, which older files do not have.
+    """
+    made = bench(
         case("stock", [4.0, 3.9, 4.2, 4.1, 3.8], host_rss_bytes_after=GIB),
         case("fast-pfn", [1.6, 1.5, 1.7, 1.6, 1.6], PHASES, host_rss_bytes_after=GIB, **COUNTS),
         case(
@@ -78,6 +82,10 @@ def three_variants(**changes):
         ),
         **changes,
     )
+    if over_time:
+        for one in made.cases:
+            one.guest_memory = Curve("left", [0.0, one.median("duration_s")], [4 * GIB, GIB])
+    return made
 
 
 def migration():
@@ -89,7 +97,8 @@ def migration():
              "guest_cpu_s": 0.1, "guest_min_free_bytes": GIB, "passes": 3}
             for n in range(5)
         ]  # fmt: skip
-        return Case(variant, None, samples, provenance=provenance(variant))
+        curve = Curve("free", [0.0, total / 2, total], [3 * GIB, GIB, 3 * GIB])
+        return Case(variant, None, samples, provenance=provenance(variant), guest_memory=curve)
 
     return bench(
         one("stock", 12.0, 4 * GIB),

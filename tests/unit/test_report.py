@@ -6,9 +6,9 @@ import pytest
 
 from fastballoon_cli.results import plots, publish
 from fastballoon_cli.results.files import load, save
-from fastballoon_cli.results.page import Bar, Bars, Grid, Text
+from fastballoon_cli.results.page import Bar, Bars, Grid, Line, Lines, Text
 from fastballoon_cli.results.report import report
-from fastballoon_cli.results.text_bars import chart
+from fastballoon_cli.results.text_charts import chart
 from tests.unit import browser
 from tests.unit.made import GIB, PHASES, bench, case, migration, three_variants
 
@@ -29,6 +29,9 @@ def drop_cache():
         guest_state="cached",
     )
 
+DROPPING = "Dropping the cache first: cached guest, 3 GiB of 4 GiB"
+MIGRATING = "Live migration: touched guest of 4 GiB, at most 256 MiB/s"
+
 
 @pytest.fixture
 def files(tmp_path):
@@ -36,7 +39,7 @@ def files(tmp_path):
     hostile = three_variants(guest_state="fragmented")
     hostile.cases[0].variant = '<script>console.error("foreign")</script>|`x`'
     documents = {
-        "touched": three_variants().document(),
+        "touched": three_variants(over_time=True).document(),
         "idle": three_variants(guest_state="idle").document(),
         "zeroing": three_variants(init_on_alloc=True).document(),
         "hostile": hostile.document(),
@@ -68,8 +71,8 @@ def test_a_report_has_a_section_for_each_topic_and_none_without_a_file(page, fil
         "Where the time goes: deflate",
         "Inflating, by the guest's state",
         "Deflating, by the guest's state",
-        "Dropping the cache first",
-        "Live migration",
+        DROPPING,
+        MIGRATING,
         "Single runs",
         "Provenance",
     ):
@@ -79,8 +82,8 @@ def test_a_report_has_a_section_for_each_topic_and_none_without_a_file(page, fil
 
 
 def test_the_phase_table_is_that_of_the_first_series_beside_it(page):
-    table, idle, *_ = grids(page, "Where the time goes: inflate")
-    assert idle.header == ("phase", "fast-pfn", "share", "fast", "share")
+    table, zeroing, *_ = grids(page, "Where the time goes: inflate")
+    assert zeroing.header == ("phase", "fast-pfn", "share", "fast", "share")
     rows = {row[0]: row[1:] for row in table.rows}
     assert table.header == ("phase", "fast-pfn", "share", "fast", "share", "2016", "share")
     assert rows["send"] == ("1088.00 ms", "68.0%", "9.52 ms", "68.0%", "1077.00 ms", "68.3%")
@@ -95,17 +98,17 @@ def test_durations_by_state_have_ratios_and_the_floor(page):
     assert "14.0 ms" in touched
     assert any(cell.startswith("286 (") for cell in touched)
     assert touched[-1] == "9.0 ms"
-    assert "init_on_alloc=1" in durations.rows[2][0]
+    assert "init_on_alloc=1" in durations.rows[1][0]
     assert ("touched: fast-pfn", "5", "1.50 s .. 1.70 s", "1024", "1024", "2.621e+05", "1 GiB") in counts.rows
 
 
 def test_migrations_and_dropped_caches_have_what_a_reader_asks(page):
-    (table,) = grids(page, "Live migration")
+    (table,) = grids(page, MIGRATING)
     assert table.header[:4] == ("variant", "samples", "whole migration", "downtime (QEMU's)")
-    (section,) = (section for section in page.sections if section.title == "Live migration")
-    assert section.blocks[0] == Text("Touched guest of 4 GiB, at most 256 MiB/s.")
+    assert [row[-1] for row in table.rows] == ["8 (8 .. 8)", "-"]
+    assert table.header[-1] == "transferred, against fast (95 %)"
     assert ("transferred" in table.header) and ("guest's least free memory" in table.header)
-    (table,) = grids(page, "Dropping the cache first")
+    (table,) = grids(page, DROPPING)
     assert "dropping the cache" in table.header
     assert table.rows[0][table.header.index("dropping the cache")] == "-"
 
@@ -115,6 +118,24 @@ def test_provenance_says_once_what_all_variants_share(page):
     assert ("host CPU", "Some CPU") in shared.rows
     assert own.header == ("", "stock", "fast-pfn", "fast")
     assert ("kernel series", "none", "b" * 12, "b" * 12) in own.rows
+
+
+def test_the_first_section_says_how_the_variants_compare(page):
+    said = [block.text for block in page.sections[0].blocks]
+    assert said[0].startswith("Inflating the balloon, touched guest, 3 GiB of 4 GiB: stock takes 286 (")
+    assert said[0].endswith(") times as long as fast.")
+    assert any("stock-drop takes 57.1 (" in text for text in said)
+    (migrating,) = (text for text in said if text.startswith("Migrating"))
+    assert "stock takes 5.97 (" in migrating
+    assert migrating.endswith("and sends 8 (8 .. 8) times as much as fast.")
+
+
+def test_the_order_is_that_of_the_topics_and_not_of_the_files(files):
+    loaded = [load(path) for path in files]
+    forwards, backwards = report(loaded), report(loaded[::-1])
+    assert [section.title for section in forwards.sections] == [section.title for section in backwards.sections]
+    states = grids(backwards, "Inflating, by the guest's state")[0].rows
+    assert [row[0].split(" guest")[0] for row in states] == ["touched", "touched", "idle", "fragmented"]
 
 
 def test_what_tcg_distorts_is_said_only_of_tcg(files):
@@ -139,6 +160,22 @@ def test_bars_of_characters_show_shares_and_lengths():
     assert [line.plain for line in chart(Bars("s", "t", [Bar("a", (0.0,), "0")]))][1].split() == ["a", "0"]
 
 
+def test_lines_of_characters_are_as_long_as_they_took_and_as_high_as_the_least():
+    lines = Lines("s", "t", [Line("a", [0.0, 2.0, 4.0], [8 << 30, 1 << 30, 4 << 30]), Line("b", [0.0, 0.1], [8, 4])])
+    title, slow, fast = [line.plain for line in chart(lines)]
+    assert title == "t (as wide as 4.00 s)"
+    assert slow == f"a  {'█' * 20}{'▂' * 19}▅  8 GiB, at least 1 GiB, at the end 4 GiB after 4.00 s"
+    assert fast.split()[1] == "▁▁"
+
+
+def test_the_guests_memory_over_time_is_drawn_where_it_was_measured(page):
+    slugs = [one.slug for one in page.charts() if isinstance(one, Lines)]
+    assert slugs == ["memory-inflate-0", "migrate-memory-0"]
+    (lines,) = (one for one in page.charts() if one.slug == "migrate-memory-0")
+    assert [line.label for line in lines.lines] == ["stock", "fast"]
+    assert "at least 1 GiB" in lines.alt
+
+
 def test_markdown_has_tables_that_foreign_names_do_not_break(page):
     text = publish.markdown(page, {}, None)
     prose = [line for line in text.splitlines() if not line.startswith("    ")]  # the others are code: taken literally
@@ -157,7 +194,7 @@ def test_markdown_links_its_pictures(page, tmp_path):
     drawn = publish.write_pictures(page, tmp_path / "pictures")
     text = publish.markdown(page, drawn, tmp_path / "docs")
     links = re.findall(r"!\[.*\]\(<(.*)>\)", text)
-    assert len(links) == len(page.bars()) > 5
+    assert len(links) == len(page.charts()) > 5
     for link in links:
         svg = (tmp_path / "docs" / link).resolve().read_text()
         root = ET.fromstring(svg)
@@ -168,8 +205,8 @@ def test_markdown_links_its_pictures(page, tmp_path):
 
 def test_pictures_are_drawn_alike_each_time_and_share_no_ids(page):
     pytest.importorskip("matplotlib")
-    drawn = [plots.inline_svg(bars) for bars in page.bars()]
-    assert drawn == [plots.inline_svg(bars) for bars in page.bars()]
+    drawn = [plots.inline_svg(chart_) for chart_ in page.charts()]
+    assert drawn == [plots.inline_svg(chart_) for chart_ in page.charts()]
     whole = ET.fromstring(f"<page>{''.join(drawn)}</page>")
     ids = [id_ for svg in whole for element in svg.iter() if (id_ := element.get("id")) and "_" not in id_]
     assert len(ids) == len(set(ids))
@@ -189,7 +226,7 @@ def test_without_matplotlib_bars_are_characters(page, monkeypatch):
     monkeypatch.setattr(plots, "available", lambda: False)
     text = publish.html(page)
     assert "<svg" not in text
-    assert text.count("<pre role=") == len(page.bars())
+    assert text.count("<pre role=") == len(page.charts())
 
 
 def test_the_command_writes_what_it_was_asked_for(fastballoon, files, tmp_path):
@@ -272,8 +309,8 @@ def test_a_browser_shows_it_on_a_phone_and_in_the_dark(chromium, page, tmp_path,
     assert seen["scrolls"] <= 0
     assert seen["worst_text"] >= 4.5
     assert seen["worst_bar"] >= 3
-    assert len(seen["pictures"]) == len(page.bars())
-    assert seen["bars"] >= sum(len(bars.bars) for bars in page.bars())
+    assert len(seen["pictures"]) == len(page.charts())
+    assert seen["bars"] >= sum(len(one.bars) for one in page.charts() if isinstance(one, Bars))
     for left, right, height in seen["pictures"]:
         assert 0 <= left < right <= width
         assert height > 60

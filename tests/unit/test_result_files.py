@@ -29,7 +29,7 @@ def refused(path):
 
 
 def test_what_was_saved_is_loaded_again(tmp_path):
-    result = three_variants()
+    result = three_variants(over_time=True)
     result.cases[0].failures.append(Failure(2, "the guest did not answer"))
     path = tmp_path / "result.json"
     save(path, result.document())
@@ -102,11 +102,16 @@ def test_what_is_no_result_is_refused_with_one_sentence(written, content, messag
         (lambda d: d["cases"][0]["metrics"]["duration_s"].update(samples=["4"]), "its samples are not numbers"),
         (lambda d: d["cases"][0]["metrics"]["duration_s"].update(samples=[None]), "its samples are not numbers"),
         (lambda d: d["cases"][0].update(failures=[{}]), "a failure has a round and a message"),
+        (lambda d: d["cases"][0].update(guest_memory={}), "'guest_memory' is no curve"),
+        (lambda d: d["cases"][0]["guest_memory"].update(bytes=[1]), "'guest_memory' is no curve"),
+        (lambda d: d["cases"][0]["guest_memory"].update(bytes=["1", 2]), "'guest_memory' is no curve"),
+        (lambda d: d["cases"][0]["guest_memory"].update(seconds=[2, 1]), "'guest_memory' is no curve"),
+        (lambda d: d["cases"][0]["guest_memory"].update(seconds=[], bytes=[]), "'guest_memory' is no curve"),
         (lambda d: d["floor"].update(samples=[True]), "floor is not a Result"),
     ],
 )
 def test_a_bench_with_something_missing_or_of_another_kind_is_refused(written, change, message):
-    document = three_variants().document()
+    document = three_variants(over_time=True).document()
     change(document)
     assert message in refused(written(document))
 
@@ -138,7 +143,7 @@ _parts = st.sampled_from(
 )
 
 
-_parts_of_a_case = st.sampled_from(["variant", "method", "metrics", "failures", "provenance"])
+_parts_of_a_case = st.sampled_from(["variant", "method", "metrics", "failures", "provenance", "guest_memory"])
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])

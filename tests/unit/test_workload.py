@@ -109,4 +109,19 @@ def test_the_least_free_memory_is_seen():
     found = watch.watch_finish(print)
     assert 0 < found["min_free_bytes"] < 1 << 50
     assert found["cpu_ns"] > 0
+    assert min(found["free_bytes"]) == found["min_free_bytes"]
+    assert len(found["seconds"]) == len(found["free_bytes"]) >= 10
+    assert found["seconds"] == sorted(found["seconds"])
     assert watch.watch_finish(print) is None  # nobody looked
+
+
+def test_a_long_watch_keeps_the_lowest_of_its_looks(monkeypatch):
+    monkeypatch.setattr(watch, "_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "_POINTS", 8)
+    watch.watch_start(print, seconds=60)
+    time.sleep(0.3)
+    found = watch.watch_finish(print)
+    assert 4 <= len(found["free_bytes"]) <= 8
+    assert min(found["free_bytes"]) == found["min_free_bytes"]
+    assert found["seconds"] == sorted(found["seconds"])
+    assert found["seconds"][-1] > 0.1

@@ -1,10 +1,11 @@
-"""Bars as characters, for terminals and for Markdown."""
+"""Charts as characters, for terminals and for Markdown."""
 
 import math
 
 from rich.text import Text
 
-from fastballoon_cli.results.page import Bar, Bars
+from fastballoon_cli.results.page import Bar, Bars, Chart, Line, Lines
+from fastballoon_cli.units import format_duration
 
 __all__ = ["chart"]
 
@@ -13,10 +14,38 @@ _WIDTH = 40
 _CHARACTERS = "█▓▒░▞·"
 _STYLES = ("blue", "magenta", "cyan", "green", "yellow", "dim")
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
-def chart(bars: Bars) -> list[Text]:
-    """Return a chart's lines: its title, a line per bar, and what the parts are."""
+def chart(shown: Chart) -> list[Text]:
+    """Return a chart as text: its title, a row for each bar or line, and what the parts of bars are."""
+    return _bars(shown) if isinstance(shown, Bars) else _lines(shown)
+
+
+def _lines(lines: Lines) -> list[Text]:
+    labels = max(len(line.label) for line in lines.lines)
+    most = max(max(line.bytes) for line in lines.lines)
+    shown = [Text(f"{lines.title} (as wide as {format_duration(lines.seconds)})", style="bold")]
+    for line in lines.lines:
+        drawn = Text(_heights(line, lines.seconds, most), _STYLES[0])
+        shown.append(Text.assemble(f"{line.label:<{labels}}  ", drawn, f"  {line.said}"))
+    return shown
+
+
+def _heights(line: Line, seconds: float, most: int) -> str:
+    """Return a character for each part of the time that a line has, as high as what is least there."""
+    cells: dict[int, int] = {}
+    for at, size in zip(line.seconds, line.bytes, strict=True):
+        cell = min(_WIDTH - 1, int(_WIDTH * at / seconds)) if seconds else 0
+        cells[cell] = min(cells.get(cell, size), size)
+    drawn, size = "", line.bytes[0]
+    for cell in range(max(cells) + 1):
+        size = cells.get(cell, size)
+        drawn += _HEIGHTS[min(7, 8 * size // most)] if most else _HEIGHTS[0]
+    return drawn
+
+
+def _bars(bars: Bars) -> list[Text]:
     labels = max((len(bar.label) for bar in bars.bars), default=0)
     scale = " (logarithmic: each step of the scale is ten times the one before)" if bars.logarithmic else ""
     lines = [Text(f"{bars.title}{scale}", style="bold")]
