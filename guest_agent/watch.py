@@ -62,7 +62,7 @@ def _watch(job: jobs.Job) -> None:
             points.append(lowest)
             seen = 0
         if len(points) == _POINTS:
-            points = [min(pair, key=_size) for pair in zip(points[::2], points[1::2])]
+            points = [min(pair, key=_size) for pair in zip(points[::2], points[1::2], strict=True)]
             looks *= 2
         time.sleep(_EVERY_SECONDS)
     if seen:

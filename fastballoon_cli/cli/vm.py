@@ -11,6 +11,7 @@ from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import SIZE, Context, complete_vm, pass_context
 from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.ops import vm as ops
+from fastballoon_cli.ops import vm_status
 from fastballoon_cli.ops.session import hold, running
 from fastballoon_cli.units import GIB, format_size
 
@@ -65,7 +66,7 @@ def start(
         out.emit({"schema_version": 1, "dry_run": True, "commands": [command]}, command)
         return
     ops.start(request, out, timeout=ctx.timeout or _BOOT_SECONDS)
-    status = ops.status(request.name)
+    status = vm_status.status(request.name)
     out.emit(status, _status_table(status))
 
 
@@ -80,7 +81,7 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
     Example:
       fastballoon vm stop
     """
-    names = ops.names() if every else [name or ctx.vm]
+    names = vm_status.names() if every else [name or ctx.vm]
     for each in names:
         ops.stop(each, ctx.output)
     ctx.output.emit({"schema_version": 1, "stopped": names}, f"stopped: {', '.join(names) or 'nothing ran'}")
@@ -96,9 +97,9 @@ def list_(ctx: Context) -> None:
       fastballoon vm list
     """
     statuses = []
-    for name in ops.names():
+    for name in vm_status.names():
         try:
-            statuses.append(ops.status(name))
+            statuses.append(vm_status.status(name))
         except VmLostError:
             continue  # it ended just now
         except PreconditionError:
@@ -121,7 +122,7 @@ def status(ctx: Context, name: str | None) -> None:
     Example:
       fastballoon vm status default
     """
-    document = ops.status(name or ctx.vm)
+    document = vm_status.status(name or ctx.vm)
     ctx.output.emit(document, _status_table(document))
 
 

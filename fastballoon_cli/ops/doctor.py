@@ -15,6 +15,7 @@ from fastballoon_cli.host import accel, procfs, vms
 from fastballoon_cli.host.features import device_properties
 from fastballoon_cli.host.qemu import SOCKET_PATH
 from fastballoon_cli.ops import vm as vm_ops
+from fastballoon_cli.ops import vm_status
 from fastballoon_cli.progress import Progress, Silent
 from fastballoon_cli.units import GIB, MIB, format_size
 
@@ -229,7 +230,7 @@ def _guest(built: _Built, vm: str) -> Check:
     record = vms.load(vm)
     if record is None or not record.alive or not record.ready:
         return Check("guest", Status.OK, f"{found}; VM '{vm}' does not run, so nothing is negotiated")
-    status = vm_ops.status(vm)
+    status = vm_status.status(vm)
     found += f"; VM '{vm}' has agreed on {status['method']}"
     fast = status["kernel_variant"] == status["qemu_variant"] == "fast"
     if fast and status["method"] != "page-bitmap":

@@ -277,7 +277,7 @@ def _reconnect(session: Session) -> None:
 def _curve(watched: meanwhile.Watched | None, watching: float | None, ran: _Ran) -> Curve | None:
     """Return the guest's free memory during the migration.
 
-    The guest's clock and the host's are never compared, but from the moment that the guest begins to look they go alike.
+    The guest's clock and the host's are never compared: from when the guest begins to look they go alike.
     """
     if watched is None or watching is None:
         return None

@@ -1,4 +1,4 @@
-"""Start, stop and look at VMs."""
+"""Start and stop VMs, and have a guest use its memory."""
 
 import shutil
 import socket
@@ -12,14 +12,13 @@ from typing import Any
 from fastballoon_cli import build
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError, UsageError, VmLostError
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host import accel, drop_cache, free_pages, procfs, vms
-from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.host import accel, procfs, vms
 from fastballoon_cli.host.features import device_properties, with_features
 from fastballoon_cli.host.keys import make_key_pair
 from fastballoon_cli.host.qemu import QemuSpec
 from fastballoon_cli.host.qmp import Qmp, connect_when_ready
 from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.session import connect_agent, running
+from fastballoon_cli.ops.session import connect_agent
 from fastballoon_cli.process import Guarded, paste
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import MIB, format_size
@@ -29,11 +28,9 @@ __all__ = [
     "StartPlan",
     "await_end",
     "free_port",
-    "names",
     "plan",
     "require_host_memory",
     "start",
-    "status",
     "stop",
     "touch",
 ]
@@ -286,73 +283,6 @@ def await_end(record: Record) -> None:
     while record.alive:
         procfs.kill(record.pid, record.started)
         time.sleep(0.01)
-
-
-def names() -> list[str]:
-    """Return the names of the VMs that run; folders of dead ones that nobody holds are cleared away."""
-    alive = []
-    for name in vms.all_names():
-        record = vms.load(name)
-        if record and record.alive:
-            alive.append(name)
-            continue
-        try:
-            with vms.lock(name):
-                # Between the first look and the lock its guest may have moved on to another QEMU.
-                record = vms.load(name)
-                if record and record.alive:
-                    alive.append(name)
-                else:
-                    vms.forget(name)
-        except PreconditionError:
-            pass  # it is being started
-    return alive
-
-
-def status(name: str) -> dict[str, Any]:
-    """Return what can be said of a VM without disturbing whoever works with it.
-
-    :raise PreconditionError: there is none of that name.
-    :raise VmLostError: its QEMU has ended.
-    """
-    record = running(name)
-    try:
-        return _status(record)
-    except VmLostError:
-        now = vms.load(name)
-        if now is None or now == record:
-            raise
-        return _status(now)  # its guest has just moved on to another QEMU
-
-
-def _status(record: Record) -> dict[str, Any]:
-    with Qmp(record.spec.observer_socket) as qmp:
-        device = BalloonDevice(qmp)
-        counters = device.counters()
-        balloon = device.size()
-        options = device.options()
-        drop_method = "balloon" if drop_cache.agreed(qmp) else "agent"
-        skip_method = free_pages.method(qmp, device)
-    spec = record.spec
-    return {
-        "schema_version": 1,
-        "name": spec.name,
-        "state": "running",
-        "pid": record.pid,
-        "accel": spec.accel,
-        "memory_bytes": spec.memory_bytes,
-        "cpus": spec.cpus,
-        "kernel_variant": record.kernel,
-        "qemu_variant": record.qemu,
-        "method": "page-bitmap" if counters and counters.page_bitmap else "pfn",
-        "drop_cache_method": drop_method,
-        "skip_free_method": skip_method,
-        "balloon_bytes": balloon,
-        "host_rss_bytes": procfs.rss_bytes(record.pid),
-        "ssh_port": spec.ssh_port,
-        "device_options": options,
-        "directory": str(spec.directory),
-    }
 
 
 def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, verify: bool = False) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from fastballoon_cli.results import plots, publish
 from fastballoon_cli.results.files import load, save
-from fastballoon_cli.results.page import Bar, Bars, Grid, Line, Lines, Text
+from fastballoon_cli.results.page import Bar, Bars, Grid, Line, Lines
 from fastballoon_cli.results.report import report
 from fastballoon_cli.results.text_charts import chart
 from tests.unit import browser
@@ -28,6 +28,7 @@ def drop_cache():
         scenario="drop-cache",
         guest_state="cached",
     )
+
 
 DROPPING = "Dropping the cache first: cached guest, 3 GiB of 4 GiB"
 MIGRATING = "Live migration: touched guest of 4 GiB, at most 256 MiB/s"
