@@ -80,7 +80,7 @@ def _whole() -> list[Step]:
             replace(small, scenario="drop-cache", guest_state="cached-large", variants=DEFAULTS["drop-cache"]),
         ),
         Step("deflate-idle", replace(small, scenario="deflate", guest_state="idle")),
-        Step("migrate-touched", Bench(scenario="migrate", bandwidth=_LINK)),
+        Step("migrate-touched", Bench(scenario="migrate", variants=DEFAULTS["migrate"], bandwidth=_LINK)),
         Step(
             "migrate-fragmented",
             Bench(scenario="migrate", guest_state="fragmented", variants=("stock-hint", "fast"), bandwidth=_LINK),

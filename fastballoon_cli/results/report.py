@@ -55,7 +55,7 @@ def report(files: Sequence[ResultFile]) -> Page:
 
     Its order does not depend on theirs.
     """
-    files = sorted(files, key=lambda file: _place(file.bench) if file.bench else ())
+    files = sorted(files, key=lambda file: _place(file.bench) if file.bench else (len(_STATES) + 1,))
     benches = [file.bench for file in files if file.bench]
     sections = [
         _summary(files, benches),
