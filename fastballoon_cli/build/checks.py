@@ -124,7 +124,7 @@ def _build_each(series: Series, tree: Path, work: Job) -> list[str]:
 def _compile_kernel(tree: Path, out: Path, work: Job) -> str:
     # Half a series need not know every symbol of the fragment.
     configure_kernel(Variant.STOCK, load_series("kernel"), tree, out, work)
-    return compile_kernel(Variant.FAST, tree, out, work)
+    return compile_kernel(Variant.FAST, tree, out, work, target="vmlinux")
 
 
 def _compile_qemu(tree: Path, out: Path, work: Job) -> str:

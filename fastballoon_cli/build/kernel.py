@@ -173,14 +173,15 @@ def configure_kernel(variant: Variant, series: Series, tree: Path, out: Path, wo
     return config
 
 
-def compile_kernel(variant: Variant, tree: Path, out: Path, work: Job) -> str:
+def compile_kernel(variant: Variant, tree: Path, out: Path, work: Job, *, target: str = "bzImage") -> str:
     """Compile a configured tree; return what make says.
 
+    :param target: ``bzImage``, or ``vmlinux`` if nobody is to boot it.
     :raise BuildError: the compiler refused.
     """
     work.progress.step(f"compile kernel-{variant}", total=_USUAL_LINES)
     with LineCounter(work.progress, out.with_name("kernel.lines"), _USUAL_LINES) as counter:
-        argv = _make_command(tree, out, variant, "bzImage")
+        argv = _make_command(tree, out, variant, target)
         return work.run(argv, cwd=tree, env={**_ENVIRONMENT, **ccache_environment()}, on_line=counter)
 
 
