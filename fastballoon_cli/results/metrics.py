@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from fastballoon_cli.results.render import PHASES
 from fastballoon_cli.units import format_duration, format_size
 
-__all__ = ["PHASE_METRICS", "Metric", "headline", "metric"]
+__all__ = [
+    "MIGRATION_COMPARED",
+    "MIGRATION_COSTS",
+    "MIGRATION_EFFECTS",
+    "PHASE_METRICS",
+    "Metric",
+    "headline",
+    "metric",
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,28 @@ class Metric:
 
 #: Metric of a bench -> what the phase is called, in the order in which they happen.
 PHASE_METRICS = {f"{field}_s": name for field, name in PHASES.items()}
+
+#: Metric of a migration -> the title of its column; what a reader asks first.
+MIGRATION_COSTS = {
+    "total_s": "whole migration",
+    "transferred_bytes": "transferred",
+    "passes": "passes",
+    "downtime_s": "downtime",
+    "guest_paused_s": "guest paused",
+    "guest_cpu_s": "guest CPU",
+}
+MIGRATION_COMPARED = {"total_s": "time", "transferred_bytes": "bytes"}
+#: And what it did to the guest, and what was left out.
+MIGRATION_EFFECTS = {
+    "guest_free_bytes_before": "guest free before",
+    "guest_min_free_bytes": "least meanwhile",
+    "told_free_bytes": "told to be free",
+    "answer_s": "in",
+    "skipped_free_bytes": "skipped, free",
+    "skipped_balloon_bytes": "in the balloon",
+    "drop_s": "dropping the cache",
+    "verified_pages": "pages checked",
+}
 
 _KNOWN = {
     one.name: one

@@ -5,40 +5,19 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from fastballoon_cli.results.bench import BenchResult, Case
-from fastballoon_cli.results.metrics import metric
+from fastballoon_cli.results.metrics import MIGRATION_COMPARED, MIGRATION_COSTS, MIGRATION_EFFECTS, metric
 from fastballoon_cli.results.report_names import conditions
 
 __all__ = ["migrate_tables"]
 
 _UNKNOWN = "-"
-#: Metric -> the column's title; what a reader asks first.
-_FIRST = {
-    "total_s": "whole migration",
-    "transferred_bytes": "transferred",
-    "passes": "passes",
-    "downtime_s": "downtime",
-    "guest_paused_s": "guest paused",
-    "guest_cpu_s": "guest CPU",
-}
-_COMPARED = {"total_s": "time", "transferred_bytes": "bytes"}
-#: And what it did to the guest, and what was left out.
-_SECOND = {
-    "guest_free_bytes_before": "guest free before",
-    "guest_min_free_bytes": "least meanwhile",
-    "told_free_bytes": "told to be free",
-    "answer_s": "in",
-    "skipped_free_bytes": "skipped, free",
-    "skipped_balloon_bytes": "in the balloon",
-    "drop_s": "dropping the cache",
-    "verified_pages": "pages checked",
-}
 
 
 def migrate_tables(result: BenchResult) -> list[RenderableType]:
     """Return a table of times and bytes by variant, and one of what it did to the guest."""
     return [
-        _table(result, _FIRST, f"migrate, {conditions(result)}; medians", compared=True),
-        _table(result, _SECOND, "what it did to the guest; medians"),
+        _table(result, MIGRATION_COSTS, f"migrate, {conditions(result)}; medians", compared=True),
+        _table(result, MIGRATION_EFFECTS, "what it did to the guest; medians"),
     ]
 
 
@@ -49,7 +28,7 @@ def _table(result: BenchResult, columns: dict[str, str], title: str, *, compared
     table.add_column("samples", justify="right")
     for name in there:
         table.add_column(columns[name], justify="right")
-    ratios = _COMPARED if compared and result.case("fast") else {}
+    ratios = MIGRATION_COMPARED if compared and result.case("fast") else {}
     for what in ratios.values():
         table.add_column(f"{what} against fast (95 %)", justify="right")
     for case in result.cases:

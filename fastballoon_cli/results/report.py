@@ -73,7 +73,7 @@ def report(files: Sequence[ResultFile]) -> Page:
 
 
 def _summary(files: Sequence[ResultFile], benches: list[BenchResult]) -> Section:
-    said = [Text(line) for bench in benches for line in _headlines(bench)]
+    said = [Text(line) for scenario in _CLAIMS for bench in _of(benches, scenario) for line in _headlines(bench)]
     if benches:
         said.append(Text(_METHOD))
     if "tcg" in _accelerators(files):

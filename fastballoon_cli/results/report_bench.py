@@ -1,7 +1,7 @@
 """The sections on benches: durations by guest state, dropped caches, migrations."""
 
 from fastballoon_cli.results.bench import BenchResult, Case
-from fastballoon_cli.results.metrics import headline, metric
+from fastballoon_cli.results.metrics import MIGRATION_COMPARED, MIGRATION_COSTS, MIGRATION_EFFECTS, metric
 from fastballoon_cli.results.page import Bar, Bars, Block, Grid, Line, Lines, Section, Text
 from fastballoon_cli.results.report_names import conditions, short_names
 from fastballoon_cli.results.stats import median
@@ -68,10 +68,15 @@ def cache_section(bench: BenchResult, number: int) -> Section:
 
 
 def migration_section(bench: BenchResult, number: int) -> Section:
-    """Return bytes, times and passes of migrations by variant."""
-    names = list(dict.fromkeys(name for case in bench.cases for sample in case.samples for name in sample))
-    blocks: list[Block] = [_grid(bench, names, _DRAWN_OF_MIGRATION)]
-    for name in _DRAWN_OF_MIGRATION:
+    """Return what migrations cost and did to the guest, by variant."""
+    blocks: list[Block] = [
+        _grid(bench, [*MIGRATION_COSTS], tuple(MIGRATION_COMPARED)),
+        Text("What it did to the guest, and what was left out:"),
+        _grid(bench, [*MIGRATION_EFFECTS]),
+    ]
+    # One bar would say nothing.
+    drawn = _DRAWN_OF_MIGRATION if len(bench.cases) > 1 else ()
+    for name in drawn:
         if any(case.values(name) for case in bench.cases):
             label = metric(name).label
             blocks.append(_drawn(bench, name, f"migrate-{name}-{number}", f"Live migration; {label}"))
@@ -86,12 +91,13 @@ def _over_time(bench: BenchResult, slug: str, title: str) -> list[Lines]:
     return [Lines(slug, title, lines)] if lines else []
 
 
-def _grid(bench: BenchResult, names: list[str], compared: tuple[str, ...]) -> Grid:
+def _grid(bench: BenchResult, names: list[str], compared: tuple[str, ...] = ()) -> Grid:
     """Return a table with a row per variant and a column per metric that any of them has.
 
     :param compared: metrics for which there is one more column: how many times what fast has.
     """
-    metrics = [one for one in headline(names) if one.compared and any(case.values(one.name) for case in bench.cases)]
+    there = [name for name in names if any(case.values(name) for case in bench.cases)]
+    metrics = [metric(name) for name in there]
     ratios = [name for name in compared if bench.case("fast") and len(bench.cases) > 1]
     rows = [
         (
@@ -123,7 +129,7 @@ def _counts(benches: list[BenchResult], names: list[str]) -> tuple[tuple[str, ..
                 continue
             counts = [case.median(name) for name in ("kicks", "messages", "discards")]
             rss = case.median("host_rss_bytes_after")
-            per_gib = [_UNKNOWN if n is None else f"{n / (bench.target_bytes / GIB):.4g}" for n in counts]
+            per_gib = [_UNKNOWN if n is None else _count(n / (bench.target_bytes / GIB)) for n in counts]
             shown = (
                 f"{len(case.samples)}",
                 _range(case),
@@ -133,6 +139,10 @@ def _counts(benches: list[BenchResult], names: list[str]) -> tuple[tuple[str, ..
             rows.append((f"{title}: {case.variant}", *shown))
     header = ("guest: variant", "samples", "min .. max", "kicks/GiB", "messages/GiB", "discards/GiB", "host RSS after")
     return header, rows
+
+
+def _count(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _range(case: Case) -> str:

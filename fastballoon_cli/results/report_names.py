@@ -8,18 +8,18 @@ __all__ = ["conditions", "sentence", "short_names"]
 
 def conditions(bench: BenchResult) -> str:
     """Return under what conditions a bench was run."""
+    zeroing = ", init_on_alloc=1" if bench.init_on_alloc else ""
+    if (rate := bench.bandwidth_bytes_per_s) is not None:
+        return f"{bench.guest_state} guest of {format_size(bench.memory_bytes)}{zeroing}{_link(bench, rate)}"
     target = f", {format_size(bench.target_bytes)} of {format_size(bench.memory_bytes)}" if bench.target_bytes else ""
-    return f"{bench.guest_state} guest{', init_on_alloc=1' if bench.init_on_alloc else ''}{target}{_link(bench)}"
+    return f"{bench.guest_state} guest{zeroing}{target}"
 
 
-def _link(bench: BenchResult) -> str:
+def _link(bench: BenchResult, rate: int) -> str:
     """Return what a migration began with and what its link carries."""
-    if bench.bandwidth_bytes_per_s is None:
-        return ""
-    rate = bench.bandwidth_bytes_per_s
     inflated = f", {format_size(bench.balloon_bytes)} in the balloon" if bench.balloon_bytes else ""
     link = f"at most {format_size(rate)}/s" if rate else "no limit to the link"
-    return f" of {format_size(bench.memory_bytes)}{inflated}, {link}"
+    return f"{inflated}, {link}"
 
 
 def short_names(benches: list[BenchResult]) -> list[str]:

@@ -20,6 +20,8 @@ _STOCK_NOTE = (
     "the same path by page numbers."
 )
 
+_MOVE = {"inflate": "an inflation", "deflate": "a deflation"}
+
 _Column = dict[str, float | None]
 
 
@@ -34,7 +36,7 @@ def phases_section(scenario: str, benches: list[BenchResult]) -> Section | None:
         for case in _counting(bench)
     ]
     labels = tuple(_names(chosen).values())
-    blocks: list[Block] = [Bars(f"phases-{scenario}", f"Shares of the phases of an {scenario}", bars, labels)]
+    blocks: list[Block] = [Bars(f"phases-{scenario}", f"Shares of the phases of {_MOVE[scenario]}", bars, labels)]
     # Beside one table is enough for figures of long ago: the first that has the path which they are of.
     same_path = [bench for bench in chosen if bench.case("fast-pfn")] if scenario == "inflate" else []
     for bench in chosen:
