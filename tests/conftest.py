@@ -28,13 +28,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: What takes minutes, to begin with: the lanes of a parallel run then end together.
-_LONG = ("test_random_targets", "test_bench.py", "test_series.py", "test_free_pages.py", "test_migrate")
+_LONG = ("test_random_targets", "test_series_is_good", "test_bench.py", "test_free_pages.py", "test_migrate")
+#: And what has a lane of its own.
+_ALONE = ("test_random_targets", "test_series_is_good[kernel]")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each module's tests in one lane, as they share a guest; the five-minute loop has its own."""
+    """Keep each module's tests in one lane, as they share a guest."""
     for item in items:
-        group = "soak" if "test_random_targets" in item.nodeid else Path(item.nodeid.partition("::")[0]).stem
+        module = Path(item.nodeid.partition("::")[0]).stem
+        group = next((name for name in _ALONE if name in item.nodeid), module)
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: next((i for i, long in enumerate(_LONG) if long in item.nodeid), len(_LONG)))
 
