@@ -18,7 +18,7 @@ __all__ = ["bench_all"]
 
 
 @click.command("all")
-@click.option("--quick", is_flag=True, help="Fewer samples of smaller guests: about 11 minutes instead of 60.")
+@click.option("--quick", is_flag=True, help="Fewer samples of smaller guests: 6 minutes on two cores.")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True,
               help="auto takes KVM where a guest really boots on it.")  # fmt: skip
 @click.option(
