@@ -100,7 +100,7 @@ def test_a_guest_out_of_memory_takes_its_balloon_back(tool, boot):
     assert not [line for line in kernel_warnings(tool, "oom") if "WARNING" in line or "BUG" in line]
 
 
-@pytest.mark.timeout(SOAK_SECONDS + 120)
+@pytest.mark.timeout(SOAK_SECONDS + 600)
 def test_random_targets_for_five_minutes(tool, boot):
     boot("soak")
     chance = random.Random(20160301)
