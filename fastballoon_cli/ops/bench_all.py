@@ -67,8 +67,8 @@ def _whole() -> list[Step]:
     small = Bench(scenario="inflate", variants=_PAIR, memory_bytes=_SMALLER)
     return [
         Step("inflate-touched", Bench(scenario="inflate", variants=(*_PHASES, "stock-reporting", "virtio-mem"))),
-        Step("inflate-idle", Bench(scenario="inflate", guest_state="idle", variants=_PHASES)),
-        Step("deflate-touched", Bench(scenario="deflate", variants=_PHASES)),
+        Step("inflate-idle", Bench(scenario="inflate", guest_state="idle", variants=_PAIR)),
+        Step("deflate-touched", Bench(scenario="deflate", variants=_PAIR)),
         Step("inflate-init_on_alloc", replace(small, init_on_alloc=True)),
         Step("inflate-fragmented", replace(small, guest_state="fragmented")),
         Step("inflate-cached", replace(small, guest_state="cached")),
