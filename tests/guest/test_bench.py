@@ -23,7 +23,6 @@ PAGES = 196608
 
 
 def bench(tool, tmp_path, scenario, *options):
-    """Run a bench of one sample: what takes milliseconds may take some more beside other tests, so ratios are loose."""
     out = tmp_path / "result.json"
     document = tool.ok("bench", scenario, "--repeat", "1", "--out", str(out), *options, timeout=280)
     assert json.loads(out.read_text()) == document
@@ -39,7 +38,7 @@ def test_inflating_touched_memory_is_faster_and_where_the_time_goes(tool, tmp_pa
     document, cases = bench(tool, tmp_path, "inflate", "--memory", "1G")
     assert list(cases) == ["stock", "fast-pfn", "fast"]
     assert document["target_bytes"] == TARGET
-    assert document["ratios"]["stock/fast"]["duration_s"] >= 5
+    assert document["ratios"]["stock/fast"]["duration_s"] >= 15
     fast, pfn = cases["fast"], cases["fast-pfn"]
     assert fast["duration_s"] <= 20 * document["floor"]["discard_s"]
     assert fast["kicks"] <= 8 * 0.75
@@ -58,13 +57,13 @@ def test_blocks_on_their_way_to_the_host_are_not_zeroed(tool, tmp_path):
     document, _ = bench(
         tool, tmp_path, "inflate", "--init-on-alloc", "1", "--memory", "1G", "--variant", "stock", "--variant", "fast"
     )
-    assert document["ratios"]["stock/fast"]["duration_s"] >= 5
+    assert document["ratios"]["stock/fast"]["duration_s"] >= 20
     assert {case["provenance"]["init_on_alloc"] for case in document["cases"]} == {True}
 
 
 def test_deflating_is_faster_and_the_memory_as_good_as_before(tool, tmp_path):
     document, cases = bench(tool, tmp_path, "deflate", "--variant", "stock", "--variant", "fast", "--memory", "1G")
-    assert document["ratios"]["stock/fast"]["duration_s"] >= 3
+    assert document["ratios"]["stock/fast"]["duration_s"] >= 10
     assert document["floor"] == {}
     assert cases["fast"]["retouch_s"] <= 2 * cases["stock"]["retouch_s"]
 

@@ -97,7 +97,7 @@ def test_a_thousand_requests_leave_the_guest_responsive(tool, caching):
         after = session.agent.call("balloon")
         rose = {name: after[name] - before[name] for name in after if name.startswith("host_requests_")}
         took = time.monotonic() - begun
-    assert asked < 30
+    assert asked < 5
     # One at a time and no more than five a second; whatever else came was refused as busy.
     assert 1 <= rose["host_requests_done"] <= took * 5 + 1
     assert rose["host_requests_done"] + rose["host_requests_busy"] == accepted
