@@ -21,7 +21,7 @@ VERBS = {
     "kernel_warnings": "facts.kernel_warnings",
     "compact": "memory.compact",
     "drop_caches": "memory.drop_caches",
-    "touch": "memory.touch",
+    "touch": "fill.touch",
     "fragment": "states.fragment",
     "cache": "states.cache",
     "read_disk": "states.read_disk",
@@ -75,5 +75,10 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         answer(line, function_of, send)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve the connection that this process was started for."""
     serve(sys.stdin, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 """What the guest knows of itself."""
 
 import os
-import platform
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ _HOST_WAS_BUSY = ("hrtimer: interrupt took", "clocksource: Long readout interval
 def hello(_: _Progress) -> dict[str, Any]:
     """Return who answers: kernel release, Python version, boot id, and what the kernel was told at boot."""
     return {
-        "kernel": platform.release(),
-        "python": platform.python_version(),
+        "kernel": os.uname().release,
+        "python": sys.version.split()[0],
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "cmdline": Path("/proc/cmdline").read_text().strip(),
         "thp": _chosen(Path("/sys/kernel/mm/transparent_hugepage/enabled")),

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from guest_agent import facts, memory, worker
+from guest_agent import facts, fill, memory, worker
 
 _Progress = Callable[[int], None]
 
@@ -46,16 +46,16 @@ def fragment(progress: _Progress, *, every: int = 64, size: int | None = None) -
     :raise OSError: the pages could not be locked.
     """
     most = int((memory.available() - _FRAGMENT_RESERVE) / (1 + _OVERHEAD))
-    size = min(size or most, most) // memory.CHUNK * memory.CHUNK
+    size = min(size or most, most) // fill.CHUNK * fill.CHUNK
     _COMPACT_LOCKED.write_text("0")
 
     def work(say: worker.Say) -> mmap.mmap:
         area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         area.madvise(_MADV_NOHUGEPAGE)
-        memory.fill(area, size, say)
+        fill.fill(area, size, say)
         # Before the first page is freed, as the kernel sets to work on the holes at once; they stay holes.
         libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mlock2(ctypes.c_void_p(_address(area)), ctypes.c_size_t(size), _MLOCK_ONFAULT):
+        if libc.mlock2(ctypes.c_void_p(fill.address(area)), ctypes.c_size_t(size), _MLOCK_ONFAULT):
             raise OSError(ctypes.get_errno(), "mlock2")
         kept = _kept_pages(area, size, every)
         # From one that stays to the next, so that nothing is freed page by page.
@@ -121,7 +121,7 @@ def _kept_pages(area: mmap.mmap, size: int, every: int) -> list[int]:
     """Return which pages of the area lie on frames whose number is a multiple of ``every``."""
     entries = array("Q")
     with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
-        pagemap.seek(_address(area) // mmap.PAGESIZE * _ENTRY_BYTES)
+        pagemap.seek(fill.address(area) // mmap.PAGESIZE * _ENTRY_BYTES)
         left = size // mmap.PAGESIZE * _ENTRY_BYTES
         while left:
             part = pagemap.read(left)

@@ -20,6 +20,7 @@ import pytest
 
 from fastballoon_cli.errors import FastballoonError
 from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.ops.session import connect, hold, running
 from fastballoon_cli.progress import Silent
 
@@ -175,7 +176,7 @@ def boot(tool: Tool) -> Iterator[Any]:
     for name in started:
         try:
             if vms.load(name):
-                tool.ok("vm", "stop", name)
+                vm_ops.stop(name, Silent())
         except FastballoonError:
             pass
 
@@ -185,7 +186,7 @@ def fast(tool: Tool) -> Iterator[str]:
     """A fast guest of 4 GiB for the tests of one module, each of which leaves its balloon empty."""
     tool.ok("vm", "start", "--name", "fast")
     yield "fast"
-    tool.ok("vm", "stop", "fast")
+    vm_ops.stop("fast", Silent())
 
 
 def kernel_warnings(tool: Tool, vm: str) -> list[str]:

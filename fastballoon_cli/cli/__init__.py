@@ -3,24 +3,31 @@
 import click
 
 from fastballoon_cli import __version__
-from fastballoon_cli.cli.balloon import deflate, inflate
-from fastballoon_cli.cli.bench import bench
-from fastballoon_cli.cli.bench_all import bench_all
-from fastballoon_cli.cli.bench_migrate import bench_migrate
-from fastballoon_cli.cli.build import build
-from fastballoon_cli.cli.cache import drop_cache
 from fastballoon_cli.cli.common import Context, complete_vm
-from fastballoon_cli.cli.compare import compare
-from fastballoon_cli.cli.doctor import doctor
-from fastballoon_cli.cli.migrate import migrate
+from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.cli.output import Output
-from fastballoon_cli.cli.report import report
-from fastballoon_cli.cli.vm import vm
 
 __all__ = ["root"]
 
+_COMMANDS = {
+    "bench": "fastballoon_cli.cli.bench:bench",
+    "build": "fastballoon_cli.cli.build:build",
+    "compare": "fastballoon_cli.cli.compare:compare",
+    "deflate": "fastballoon_cli.cli.balloon:deflate",
+    "doctor": "fastballoon_cli.cli.doctor:doctor",
+    "drop-cache": "fastballoon_cli.cli.cache:drop_cache",
+    "inflate": "fastballoon_cli.cli.balloon:inflate",
+    "migrate": "fastballoon_cli.cli.migrate:migrate",
+    "report": "fastballoon_cli.cli.report:report",
+    "vm": "fastballoon_cli.cli.vm:vm",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FASTBALLOON"})
+
+@click.group(
+    cls=LazyGroup,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FASTBALLOON"},
+)
 @click.option(
     "--vm",
     "vm_name",
@@ -57,17 +64,3 @@ def root(ctx: click.Context, vm_name: str, as_json: bool, timeout: float | None,
       _FASTBALLOON_COMPLETE=fish_source fastballoon | source
     """
     ctx.obj = Context(vm=vm_name, timeout=timeout, verbose=verbose, output=Output(as_json=as_json))
-
-
-root.add_command(build)
-root.add_command(vm)
-root.add_command(inflate)
-root.add_command(deflate)
-root.add_command(drop_cache)
-root.add_command(migrate)
-root.add_command(bench)
-bench.add_command(bench_migrate)
-bench.add_command(bench_all)
-root.add_command(compare)
-root.add_command(report)
-root.add_command(doctor)

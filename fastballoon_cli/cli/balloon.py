@@ -4,8 +4,8 @@ import click
 
 from fastballoon_cli.cli.common import SIZE, Context, monitor_of, pass_context, qmp_line, start_default_vm
 from fastballoon_cli.host import vms
+from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import balloon, cache
-from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.results.render import drop_cache_table, move_table
 
@@ -74,7 +74,7 @@ def deflate(ctx: Context, target: int, dry_run: bool) -> None:
 def _dry_run(ctx: Context, action: str, target: int, *, drop_cache: bool = False) -> None:
     record = vms.load(ctx.vm)
     running = record is not None and record.alive
-    memory = record.spec.memory_bytes if record and running else vm_ops.Request().memory_bytes
+    memory = record.spec.memory_bytes if record and running else DEFAULT_MEMORY_BYTES
     monitor = monitor_of(ctx.vm)
     commands = [] if running else [f"fastballoon vm start --name {ctx.vm}"]
     if drop_cache:

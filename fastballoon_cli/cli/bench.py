@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fastballoon_cli.cli.common import SIZE, Context, pass_context
+from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.ops.variants import CHOICES, DEFAULTS
@@ -19,7 +20,13 @@ from fastballoon_cli.units import GIB
 __all__ = ["bench", "options_of", "run"]
 
 
-@click.group()
+_ELSEWHERE = {
+    "all": "fastballoon_cli.cli.bench_all:bench_all",
+    "migrate": "fastballoon_cli.cli.bench_migrate:bench_migrate",
+}
+
+
+@click.group(cls=LazyGroup, lazy=_ELSEWHERE)
 def bench() -> None:
     """Measure variants of the balloon, or of migrations, against each other.
 

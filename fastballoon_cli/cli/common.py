@@ -11,7 +11,6 @@ import click
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.errors import FastballoonError, UsageError
 from fastballoon_cli.host import vms
-from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.units import parse_duration, parse_rate, parse_size
 
 __all__ = [
@@ -75,7 +74,10 @@ def start_default_vm(ctx: Context) -> None:
     if record and record.alive:
         return
     ctx.output.say("No VM runs: starting the default one. It will be left running.")
-    vm_ops.start(vm_ops.Request(), ctx.output)
+    # Not for those commands that start none: it imports all that builds.
+    from fastballoon_cli.ops import vm  # noqa: PLC0415
+
+    vm.start(vm.Request(), ctx.output)
 
 
 def monitor_of(vm: str) -> Path:

@@ -3,14 +3,16 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastballoon_cli.units import MIB
+from fastballoon_cli.units import GIB, MIB
 
-__all__ = ["BALLOON_ID", "SOCKET_PATH", "SSH_GUEST_PORT", "VIRTIO_MEM_ID", "QemuSpec"]
+__all__ = ["BALLOON_ID", "DEFAULT_MEMORY_BYTES", "SOCKET_PATH", "SSH_GUEST_PORT", "VIRTIO_MEM_ID", "QemuSpec"]
 
 #: QOM id of the balloon device, below /machine/peripheral.
 BALLOON_ID = "balloon0"
 VIRTIO_MEM_ID = "vmem0"
 SSH_GUEST_PORT = 22
+#: Of a guest for which no other size was asked.
+DEFAULT_MEMORY_BYTES = 4 * GIB
 #: A unix socket's path may have so many bytes, the 0 at its end included.
 SOCKET_PATH = 108
 _HINT_THREAD = "hints"

@@ -23,6 +23,7 @@ __all__ = [
     "all_names",
     "forget",
     "forget_processes",
+    "forget_unless_alive",
     "load",
     "lock",
     "processes",
@@ -144,6 +145,21 @@ def forget(name: str) -> None:
     shutil.rmtree(vm_dir(name), ignore_errors=True)
 
 
+def forget_unless_alive(name: str) -> bool:
+    """Return whether a VM runs; remove the folder of one that does not, unless somebody holds it."""
+    if (record := load(name)) and record.alive:
+        return True
+    try:
+        with lock(name):
+            # Between the first look and the lock its guest may have moved on to another QEMU.
+            if (record := load(name)) and record.alive:
+                return True
+            forget(name)
+    except PreconditionError:
+        pass  # it is being started
+    return False
+
+
 @contextmanager
 def lock(name: str, *, create: bool = False) -> Iterator[int | None]:
     """Hold a VM for one command. The kernel drops the lock with the process, so that none is ever left behind.
@@ -158,12 +174,12 @@ def lock(name: str, *, create: bool = False) -> Iterator[int | None]:
     if handle is None:
         yield None
         return
-    holder = folder / _HOLDER
     try:
+        holder = folder / _HOLDER
         holder.write_text(json.dumps({"pid": os.getpid(), "command": shlex.join(["fastballoon", *sys.argv[1:]])}))
         yield handle
     finally:
-        holder.unlink(missing_ok=True)
+        (folder / _HOLDER).unlink(missing_ok=True)
         os.close(handle)
 
 
@@ -191,6 +207,9 @@ def _open_locked(folder: Path, create: bool) -> int | None:
                 f"VM '{folder.name}' is in use{_holder(folder)}",
                 hint="wait until it has ended, or use another VM with --vm",
             ) from None
+        except BaseException:
+            os.close(handle)  # what is interrupted here must not go on holding the VM
+            raise
         os.close(handle)
 
 

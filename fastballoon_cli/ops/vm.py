@@ -15,7 +15,7 @@ from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import accel, procfs, vms
 from fastballoon_cli.host.features import device_properties, with_features
 from fastballoon_cli.host.keys import make_key_pair
-from fastballoon_cli.host.qemu import QemuSpec
+from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES, QemuSpec
 from fastballoon_cli.host.qmp import Qmp, connect_when_ready
 from fastballoon_cli.host.vms import Record
 from fastballoon_cli.ops.session import connect_agent
@@ -67,7 +67,7 @@ class Request:
     """
 
     name: str = "default"
-    memory_bytes: int = 4096 * MIB
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
     cpus: int = 2
     accel: str = "auto"
     kernel: str = "fast"
@@ -174,20 +174,28 @@ def _may_pass(error: FastballoonError) -> bool:
 
 
 def _attempt(request: Request, progress: Progress, timeout: float) -> Record:
-    # Each attempt has a folder and a lock of its own: what guards QEMU removes the folder with it.
-    with vms.lock(request.name, create=True):
-        old = vms.load(request.name)
-        if old and old.alive:
-            raise PreconditionError(
-                f"VM '{request.name}' runs already (pid {old.pid})",
-                hint=f"stop it: fastballoon vm stop {request.name}; or choose another --name",
-            )
-        try:
-            _clear(vms.vm_dir(request.name))
-            return _boot(plan(request, progress), request, progress, timeout)
-        except BaseException:
-            vms.forget(request.name)
-            raise
+    try:
+        # Each attempt has a folder and a lock of its own: what guards QEMU removes the folder with it.
+        with vms.lock(request.name, create=True):
+            return _attempt_locked(request, progress, timeout)
+    except KeyboardInterrupt:
+        vms.forget_unless_alive(request.name)  # it may have come between the making of the folder and its locking
+        raise
+
+
+def _attempt_locked(request: Request, progress: Progress, timeout: float) -> Record:
+    old = vms.load(request.name)
+    if old and old.alive:
+        raise PreconditionError(
+            f"VM '{request.name}' runs already (pid {old.pid})",
+            hint=f"stop it: fastballoon vm stop {request.name}; or choose another --name",
+        )
+    try:
+        _clear(vms.vm_dir(request.name))
+        return _boot(plan(request, progress), request, progress, timeout)
+    except BaseException:
+        vms.forget(request.name)
+        raise
 
 
 def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: float) -> Record:
@@ -323,7 +331,8 @@ def _furnish(spec: QemuSpec) -> None:
     with as_file(files("guest_agent")) as source:
         staging = folder / "agent"
         shutil.copytree(source, staging / "guest_agent", ignore=shutil.ignore_patterns("__pycache__"))
-        (staging / "__main__.py").write_text("import runpy\nrunpy.run_module('guest_agent', run_name='__main__')\n")
+        # Not by runpy, which takes a guest without KVM longer to import than the agent.
+        (staging / "__main__.py").write_text("from guest_agent.__main__ import main\n\nmain()\n")
         zipapp.create_archive(staging, spec.fw_cfg_file("agent.pyz"))
         shutil.rmtree(staging)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.errors import VmLostError
 from fastballoon_cli.host import drop_cache, free_pages, procfs, vms
 from fastballoon_cli.host.balloon import BalloonDevice
 from fastballoon_cli.host.qmp import Qmp
@@ -14,23 +14,7 @@ __all__ = ["names", "status"]
 
 def names() -> list[str]:
     """Return the names of the VMs that run; folders of dead ones that nobody holds are cleared away."""
-    alive = []
-    for name in vms.all_names():
-        record = vms.load(name)
-        if record and record.alive:
-            alive.append(name)
-            continue
-        try:
-            with vms.lock(name):
-                # Between the first look and the lock its guest may have moved on to another QEMU.
-                record = vms.load(name)
-                if record and record.alive:
-                    alive.append(name)
-                else:
-                    vms.forget(name)
-        except PreconditionError:
-            pass  # it is being started
-    return alive
+    return [name for name in vms.all_names() if vms.forget_unless_alive(name)]
 
 
 def status(name: str) -> dict[str, Any]:

@@ -21,8 +21,10 @@ NEED_BUILDS_AND_TIME = frozenset({
 def commands(command: click.Command = root, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     """Yield every command that is no group, and its name."""
     if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
-            yield from commands(inner, (*path, name))
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if inner := command.get_command(context, name):
+                yield from commands(inner, (*path, name))
     else:
         yield " ".join(path), command
 

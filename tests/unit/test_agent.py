@@ -1,10 +1,11 @@
 import io
 import json
+import mmap
 import os
 
 import pytest
 
-from guest_agent import churn, facts, memory, worker
+from guest_agent import churn, facts, fill, worker
 from guest_agent.__main__ import VERBS, answer, function_of, serve
 from guest_agent.spin import spin
 
@@ -75,11 +76,21 @@ def test_a_disk_that_loses_a_write_is_noticed(tmp_path, monkeypatch):
 
 def test_memory_reads_back_as_it_was_written():
     done = []
-    result = memory.touch(done.append, size=64 << 20, verify=True)
+    result = fill.touch(done.append, size=64 << 20, verify=True)
     assert done == [64 << 20]
     assert result["bytes"] == 64 << 20
     assert result["mismatches"] == 0
     assert result["fill_ns"] > 0
+
+
+@pytest.mark.parametrize("lost", [0, fill.CHUNK - 1, fill.CHUNK, 3 * fill.CHUNK + 12345, 8 * fill.CHUNK - 1])
+def test_a_single_byte_that_is_lost_is_found_wherever_it_was(lost):
+    size = 8 * fill.CHUNK
+    area = mmap.mmap(-1, size)
+    noise = fill.fill(area, size, lambda name, number: None)
+    assert fill.mismatches(area, size, noise) == 0
+    area[lost] ^= 0xFF
+    assert fill.mismatches(area, size, noise) == 1
 
 
 def test_spinning_counts_on_every_cpu():

@@ -1,3 +1,6 @@
+import os
+import pathlib
+
 import pytest
 
 from fastballoon_cli.errors import GuestError, VmLostError
@@ -65,3 +68,27 @@ def test_a_guest_that_never_comes_up_is_an_error_in_the_end(boots):
     with pytest.raises(GuestError):
         start(Silent())
     assert not boots
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [(pathlib.Path, "mkdir"), (vms.os, "open"), (vms.fcntl, "flock"), (pathlib.Path, "write_text"), (vm.vms, "load")],
+    ids=["folder made", "folder opened", "folder locked", "holder told", "looked for another"],
+)
+def test_ctrl_c_at_any_moment_before_qemu_leaves_no_folder(boots, monkeypatch, where, what):
+    whole, folder, made = getattr(where, what), vms.vm_dir("v"), []
+
+    def and_ctrl_c(*arguments, **keywords):
+        result = whole(*arguments, **keywords)
+        if not made and os.path.lexists(folder):
+            made.append(folder)
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(where, what, and_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        start(Silent())
+    assert made == [folder]
+    assert not folder.exists()
+    boots += ["the VM"]
+    assert start(Silent()) == "the VM"
