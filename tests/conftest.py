@@ -29,17 +29,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: What takes minutes, to begin with: the lanes of a parallel run then end together.
-_LONG = ("test_random_targets", "test_series_is_good", "test_bench.py", "test_free_pages.py", "test_migrate")
-#: And what has a lane of its own.
-_ALONE = ("test_random_targets", "test_series_is_good[kernel]")
+_LONG = ("test_series_is_good", "test_bench.py", "test_free_pages.py", "test_migrate")
+#: And what shares nothing with the other tests of its module.
+_ALONE = ("test_series_is_good", "test_bench.py", "test_qtest.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each module's tests in one lane, as they share a guest."""
+    """Keep each module's tests in one lane where they share a guest."""
     for item in items:
-        module = Path(item.nodeid.partition("::")[0]).stem
-        group = next((name for name in _ALONE if name in item.nodeid), module)
-        item.add_marker(pytest.mark.xdist_group(group))
+        alone = any(name in item.nodeid for name in _ALONE)
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else Path(item.nodeid.partition("::")[0]).stem))
     items.sort(key=lambda item: next((i for i, long in enumerate(_LONG) if long in item.nodeid), len(_LONG)))
 
 

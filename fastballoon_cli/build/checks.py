@@ -1,7 +1,6 @@
 """What must hold for a patch series before anybody else sees it."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from fastballoon_cli.build import sources, trees
@@ -48,6 +47,8 @@ def check_series(product: Product, progress: Progress) -> None:
         if passed is not None and passed.exists():
             return
         tree = patched_tree(series, work)
+        # checkpatch looks at the tree, so that must be the one that a patch is for; the whole series will do.
+        trees.checkout(tree, trees.series_branch(series), work)
         findings = [
             *(f for patch in series.patches for f in _style(series, patch, tree, work)),
             *_build_each(series, tree, work),
@@ -93,8 +94,6 @@ def _style(series: Series, patch: Path, tree: Path, work: Job) -> list[str]:
     work.progress.step(f"check {patch.name}")
     text = patch.read_text()
     found = [f"{patch.name}: trailer '{line}'" for line in trailers(text.partition("\n---\n")[0])]
-    # checkpatch looks at the tree, so that must be the one that the patch is for; the whole series will do.
-    trees.checkout(tree, trees.series_branch(series), work)
     said: list[str] = []
     try:
         checkpatch: list[str | Path] = ["perl", tree / "scripts/checkpatch.pl", *_CHECKPATCH[series.product], patch]
@@ -108,22 +107,28 @@ def _build_each(series: Series, tree: Path, work: Job) -> list[str]:
     head = trees.series_branch(series)
     commits = git(work, tree, ["rev-list", "--reverse", f"{trees.BASE}..{head}"]).split()
     touched = set(git(work, tree, ["diff", "--name-only", trees.BASE, head]).split())
-    compile_one: Callable[[Path, Path, Job], str] = _compile_kernel if series.product == "kernel" else _compile_qemu
     found: list[str] = []
-    for commit, patch in zip(commits, series.patches, strict=True):
+    for number, (commit, patch) in enumerate(zip(commits, series.patches, strict=True)):
         trees.checkout(tree, commit, work)
+        changed = git(work, tree, ["diff", "--name-only", f"{commit}~", commit]).split()
         with building(series.product) as out:
             try:
-                output = compile_one(tree, out, work)
+                if series.product == "qemu":
+                    output = _compile_qemu(tree, out, work)
+                else:
+                    # Only then is there anything new to configure, which takes as long as to compile a patch does.
+                    configure = number == 0 or any(Path(name).name.startswith("Kconfig") for name in changed)
+                    output = _compile_kernel(tree, out, work, configure=configure)
             except BuildError as e:
                 return [*found, f"{patch.name} does not build: {e.message}\n{e.details}"]
         found += [f"{patch.name}: {warning}" for warning in warnings_in(output, touched)]
     return found
 
 
-def _compile_kernel(tree: Path, out: Path, work: Job) -> str:
-    # Half a series need not know every symbol of the fragment.
-    configure_kernel(Variant.STOCK, load_series("kernel"), tree, out, work)
+def _compile_kernel(tree: Path, out: Path, work: Job, *, configure: bool) -> str:
+    if configure:
+        # Half a series need not know every symbol of the fragment.
+        configure_kernel(Variant.STOCK, load_series("kernel"), tree, out, work)
     return compile_kernel(Variant.FAST, tree, out, work, target="vmlinux")
 
 

@@ -1,8 +1,5 @@
 """The guest's driver goes on doing what a balloon driver must, with page bitmaps."""
 
-import random
-import time
-
 import pytest
 
 from fastballoon_cli.ops import balloon, vm
@@ -13,9 +10,6 @@ from tests.conftest import await_true, kernel_warnings
 pytestmark = pytest.mark.guest
 
 GIB = 1 << 30
-#: Length of the loop of random targets.
-SOAK_SECONDS = 300
-SOAK_TARGETS = 200
 
 
 def test_kunit_cases_pass(tool, boot):
@@ -98,40 +92,3 @@ def test_a_guest_out_of_memory_takes_its_balloon_back(tool, boot):
     tool.in_guest("oom", "python3 -c 'b = bytearray(500 << 20); print(len(b))'")
     assert tool.ok("vm", "status", "oom")["balloon_bytes"] < 640 << 20
     assert not [line for line in kernel_warnings(tool, "oom") if "WARNING" in line or "BUG" in line]
-
-
-@pytest.mark.timeout(SOAK_SECONDS + 600)
-def test_random_targets_for_five_minutes(tool, boot):
-    boot("soak")
-    chance = random.Random(20160301)
-    end = time.monotonic() + SOAK_SECONDS
-    moves = 0
-    with hold("soak", Silent(), need_agent=True) as session:
-        vm.touch(session.agent, Silent())
-        total = session.agent.call("memory")["MemTotal"]
-        now = 0
-        while moves < SOAK_TARGETS or time.monotonic() < end:
-            # Any page, with a liking for whole MiB and for small steps.
-            target = chance.choice([
-                chance.randrange(0, 3 * GIB, 4096),
-                chance.randrange(0, 3 * GIB, 1 << 20),
-                max(0, min(3 * GIB, now + chance.randrange(-(64 << 20), 64 << 20, 4096))),
-            ])  # fmt: skip
-            move = balloon.inflate if target > now else balloon.deflate
-            if target != now:
-                result = move(session, target, progress=Silent())
-                assert result.balloon_bytes.after == target
-                assert session.agent.call("balloon")["num_pages"] * 4096 == target
-                now = target
-                moves += 1
-            if moves % 50 == 0:
-                # Stirs the guest's memory: pages in use move, free blocks break up.
-                vm.touch(session.agent, Silent(), size=256 << 20, verify=True)
-        if now:
-            assert balloon.deflate(session, progress=Silent()).balloon_bytes.after == 0
-        assert session.agent.call("memory")["MemTotal"] == total
-        written = vm.touch(session.agent, Silent(), verify=True)
-    assert moves >= SOAK_TARGETS
-    assert written["mismatches"] == 0
-    assert written["bytes"] > 3.5 * GIB
-    assert kernel_warnings(tool, "soak") == []
