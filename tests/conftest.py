@@ -28,8 +28,9 @@ from fastballoon_cli.progress import Silent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: What takes minutes, to begin with: the lanes of a parallel run then end together.
-_LONG = ("test_series_is_good", "test_bench.py", "test_free_pages.py", "test_migrate")
+#: What takes minutes, to begin with: the lanes of a parallel run then end together. What compares times comes after
+#: the rest of it, when the five-minute loop beside the lanes has ended.
+_LONG = ("test_series_is_good", "test_free_pages.py", "test_migrate", "test_cache.py", "test_qtest.py", "test_bench.py")
 #: And what shares nothing with the other tests of its module.
 _ALONE = ("test_series_is_good", "test_bench.py", "test_qtest.py")
 

@@ -47,17 +47,17 @@ def test_inflating_a_touched_guest_gives_the_host_its_memory_and_deflating_gives
 
 
 def test_the_unmodified_pair_speaks_page_numbers_and_is_at_least_10_times_slower(tool, fast, boot):
-    boot("s", "--variant", "stock")
+    boot("s", "--variant", "stock", "--memory", "2G")
     durations = {}
     for vm in (fast, "s"):
-        touched = tool.ok("--vm", vm, "vm", "touch", "--size", "3200M")
-        assert touched["bytes"] == 3200 << 20
-        result = tool.ok("--vm", vm, "inflate", "--target", "3G")
-        assert result["balloon_bytes"]["after"] == 3221225472
+        touched = tool.ok("--vm", vm, "vm", "touch", "--size", "1600M")
+        assert touched["bytes"] == 1600 << 20
+        result = tool.ok("--vm", vm, "inflate", "--target", "1536M")
+        assert result["balloon_bytes"]["after"] == 1536 << 20
         durations[vm] = result["duration_s"]
         if vm == "s":
             assert result["method"] == "pfn"
-            assert result["host_rss_bytes"]["before"] - result["host_rss_bytes"]["after"] >= 2.9 * GIB
+            assert result["host_rss_bytes"]["before"] - result["host_rss_bytes"]["after"] >= 1.45 * GIB
             assert set(result["phases_s"].values()) == {None}
         assert tool.ok("--vm", vm, "deflate")["balloon_bytes"]["after"] == 0
     assert durations["s"] >= 10 * durations[fast], durations
