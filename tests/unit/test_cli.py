@@ -1,6 +1,9 @@
 """The command line as a user meets it, in a process of its own."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -85,3 +88,12 @@ def test_what_is_to_be_pasted_is_not_cut_into_lines(fastballoon, tmp_path):
     (line,) = [line for line in plan.stdout.splitlines() if line.startswith("QMP")]
     assert str(runtime) in line
     assert json.loads(line[line.index("{") :])["execute"] == "balloon"
+
+
+def test_a_command_imports_only_what_it_uses(tmp_path):
+    command = [sys.executable, "-X", "importtime", "-m", "fastballoon_cli", "inflate", "--target", "1G", "--dry-run"]
+    environment = {**os.environ, "FASTBALLOON_RUNTIME": str(tmp_path / "run")}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
+    assert "fastballoon_cli.ops.balloon" in imported
+    assert not imported & {"fastballoon_cli.build", "fastballoon_cli.ops.bench", "fastballoon_cli.results.report"}
