@@ -182,9 +182,9 @@ def boot(tool: Tool) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def fast(tool: Tool) -> Iterator[str]:
-    """A fast guest of 4 GiB for the tests of one module, each of which leaves its balloon empty."""
-    tool.ok("vm", "start", "--name", "fast")
+def fast(tool: Tool, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fast guest of 4 GiB, or the module's FAST_MEMORY, for its tests, each of which leaves its balloon empty."""
+    tool.ok("vm", "start", "--name", "fast", "--memory", getattr(request.module, "FAST_MEMORY", "4G"))
     yield "fast"
     vm_ops.stop("fast", Silent())
 

@@ -11,11 +11,11 @@ import click
 from fastballoon_cli.cli.common import SIZE, Context, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.errors import InterruptedByUser
+from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.ops.variants import CHOICES, DEFAULTS
 from fastballoon_cli.results.files import save
 from fastballoon_cli.results.render_bench import bench_tables
-from fastballoon_cli.units import GIB
 
 __all__ = ["bench", "options_of", "run"]
 
@@ -69,7 +69,7 @@ def options_of(scenario: str) -> Callable[[Callable[..., None]], Callable[..., N
         ),
         click.option("--init-on-alloc", type=click.Choice(["0", "1"]), default="0", show_default=True,
                      help="The guest kernel's init_on_alloc, a default of distributions."),
-        click.option("--memory", type=SIZE, default=4 * GIB, help="The guests' memory.  [default: 4G]"),
+        click.option("--memory", type=SIZE, default=DEFAULT_MEMORY_BYTES, help="The guests' memory.  [default: 4G]"),
         click.option("--repeat", type=int, default=5, show_default=True, help="Samples of each variant."),
         click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True,
                      help="auto takes KVM where a guest really boots on it."),

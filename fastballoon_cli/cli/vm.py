@@ -10,10 +10,11 @@ from rich.table import Table
 from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import SIZE, Context, complete_vm, pass_context
 from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import vm as ops
 from fastballoon_cli.ops import vm_status
 from fastballoon_cli.ops.session import hold, running
-from fastballoon_cli.units import GIB, format_size
+from fastballoon_cli.units import format_size
 
 __all__ = ["vm"]
 
@@ -28,7 +29,7 @@ def vm() -> None:
 
 @vm.command()
 @click.option("--name", default="default", show_default=True, help="What to call the VM.")
-@click.option("--memory", type=SIZE, default=4 * GIB, help="The guest's memory.  [default: 4G]")
+@click.option("--memory", type=SIZE, default=DEFAULT_MEMORY_BYTES, help="The guest's memory.  [default: 4G]")
 @click.option("--cpus", type=int, default=2, show_default=True, help="The guest's CPUs.")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True,
               help="auto takes KVM where a guest really boots on it.")  # fmt: skip

@@ -175,8 +175,9 @@ def lock(name: str, *, create: bool = False) -> Iterator[int | None]:
         yield None
         return
     try:
-        holder = folder / _HOLDER
-        holder.write_text(json.dumps({"pid": os.getpid(), "command": shlex.join(["fastballoon", *sys.argv[1:]])}))
+        (folder / _HOLDER).write_text(
+            json.dumps({"pid": os.getpid(), "command": shlex.join(["fastballoon", *sys.argv[1:]])})
+        )
         yield handle
     finally:
         (folder / _HOLDER).unlink(missing_ok=True)

@@ -10,14 +10,8 @@ from tests.conftest import await_true, kernel_warnings
 pytestmark = pytest.mark.guest
 
 GIB = 1 << 30
-
-
-@pytest.fixture(scope="module")
-def fast(tool):
-    """A fast guest that each test leaves with an empty balloon."""
-    tool.ok("vm", "start", "--name", "driven", "--memory", "2G")
-    yield "driven"
-    vm.stop("driven", Silent())
+#: Of the guest that the tests share, see conftest.py.
+FAST_MEMORY = "2G"
 
 
 def test_kunit_cases_pass(tool, boot):
