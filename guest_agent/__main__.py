@@ -1,4 +1,4 @@
-"""Serve one connection: a JSON request per line on stdin, JSON answers on stdout, until end of file.
+"""Serve connections: a JSON request per line, JSON answers, until end of file.
 
 Request ``{"id": 1, "verb": "memory", "arguments": {}}``; answer ``{"id": 1, "result": ...}`` or
 ``{"id": 1, "error": "..."}``, with any number of ``{"id": 1, "progress": BYTES}`` before it.
@@ -6,13 +6,20 @@ There is a list of verbs and no "run this".
 """
 
 import json
+import os
+import signal
+import socket
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TextIO
 
+from guest_agent import PORT
+
+_OOM_SCORE_ADJ = Path("/proc/self/oom_score_adj")
 #: Verb -> module and function. A module is imported when it is asked for: compiling it takes a guest without KVM
-#: 0.1 s, and every command of the tool starts an agent of its own.
+#: 0.1 s, which a boot need not wait for.
 VERBS = {
     "hello": "facts.hello",
     "memory": "facts.memory",
@@ -75,10 +82,37 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         answer(line, function_of, send)
 
 
-def main() -> None:
-    """Serve the connection that this process was started for."""
-    serve(sys.stdin, sys.stdout)
+def listen() -> None:
+    """Serve each connection in a process of its own, for ever.
+
+    Started once, while the guest boots: a Python of its own for each connection takes a guest without KVM most of a
+    second.
+    """
+    _OOM_SCORE_ADJ.write_text("-1000")  # never to be chosen: without it the guest could be asked nothing any more
+    import_module("guest_agent.facts")  # what every connection needs; other modules are imported where they are used
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the kernel reaps them
+    with socket.create_server(("127.0.0.1", PORT), backlog=64) as server:
+        while True:
+            connection, _address = server.accept()
+            with connection:
+                try:
+                    child = os.fork()
+                except OSError:
+                    continue  # for want of memory; who has connected finds the connection closed
+                if child == 0:
+                    server.close()
+                    _serve_and_exit(connection)
 
 
-if __name__ == "__main__":
-    main()
+def _serve_and_exit(connection: socket.socket) -> None:
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _OOM_SCORE_ADJ.write_text("0")
+        for stream in (0, 1):
+            os.dup2(connection.fileno(), stream)
+        connection.close()
+        serve(sys.stdin, sys.stdout)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # to the console
+    finally:
+        os._exit(0)

@@ -332,7 +332,7 @@ def _furnish(spec: QemuSpec) -> None:
         staging = folder / "agent"
         shutil.copytree(source, staging / "guest_agent", ignore=shutil.ignore_patterns("__pycache__"))
         # Not by runpy, which takes a guest without KVM longer to import than the agent.
-        (staging / "__main__.py").write_text("from guest_agent.__main__ import main\n\nmain()\n")
+        (staging / "__main__.py").write_text("from guest_agent.__main__ import listen\n\nlisten()\n")
         zipapp.create_archive(staging, spec.fw_cfg_file("agent.pyz"))
         shutil.rmtree(staging)
 

@@ -6,9 +6,12 @@ import time
 
 import pytest
 
+from fastballoon_cli.errors import GuestError
 from fastballoon_cli.host import procfs, vms
 from fastballoon_cli.host.balloon import BalloonDevice
 from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.ops.session import hold
+from fastballoon_cli.progress import Silent
 from tests.conftest import await_true, qemus_below
 
 pytestmark = pytest.mark.guest
@@ -105,6 +108,21 @@ def test_a_killed_qemu_is_a_lost_vm(tool, slow):
     assert f"VM '{slow}' was lost" in error["message"]
     assert tool.ok("vm", "list")["vms"] == []
     assert nothing_left(tool, slow)
+
+
+def test_an_agent_that_dies_is_said_and_another_answers(tool, fast):
+    with hold(fast, Silent(), need_agent=True) as session:
+        # Its own is the one that the kernel may kill when memory runs out; the one that listens is not.
+        tool.in_guest(
+            fast,
+            "for it in $(grep -l agent[.]pyz /proc/[0-9]*/cmdline); do cd ${it%/*}; "
+            "[ $(cat oom_score_adj) = -1000 ] || kill -9 ${PWD#/proc/}; done",
+        )
+        with pytest.raises(GuestError, match="broke during 'memory'") as broken:
+            session.agent.call("memory")
+        assert "vm console" in broken.value.hint
+    assert tool.ok("--vm", fast, "inflate", "--target", "256M")["guest_free_bytes"]["before"] > 256 << 20
+    tool.ok("--vm", fast, "deflate")
 
 
 def test_a_guest_without_a_balloon_driver(tool, boot):
