@@ -23,9 +23,12 @@ from fastballoon_cli.host import procfs, vms
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.ops.session import connect, hold, running
 from fastballoon_cli.progress import Silent
+from tests import forked
 
 # A shell that is no terminal's starts its background jobs with Ctrl-C ignored, and whom they start inherits that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# Who is terminated stops its guests first, as with Ctrl-C.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)
 
 
 #: What takes minutes, to begin with: the lanes of a parallel run then end together. What compares times comes after
@@ -35,12 +38,19 @@ _LONG = ("test_series_is_good", "test_free_pages.py", "test_migrate", "test_cach
 _ALONE = ("test_series_is_good", "test_bench.py", "test_qtest.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each module's tests in one lane where they share a guest."""
     for item in items:
         alone = any(name in item.nodeid for name in _ALONE)
         item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else Path(item.nodeid.partition("::")[0]).stem))
     items.sort(key=lambda item: next((i for i, long in enumerate(_LONG) if long in item.nodeid), len(_LONG)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Stop a run whose lanes would share no guest: nothing else would show it but the time that it takes."""
+    if session.config.getoption("loadgroup", False):
+        assert all("@" in item.nodeid for item in session.items), "pytest-xdist has not seen the groups"
 
 
 def await_true(condition, *, seconds: float = 10.0, what: str = "") -> None:
@@ -92,12 +102,17 @@ class Tool:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        assert "Traceback" not in err, err
-        return Ran(process.returncode, out, err, time.monotonic() - since)
+        return self._ran(process.returncode, out, err, since)
 
     def run(self, *arguments: str, timeout: float = 200) -> Ran:
         since = time.monotonic()
-        return self.finish(self.start(*arguments), since=since, timeout=timeout)
+        ran = forked.run(("--json", *arguments), self.environment, timeout=timeout)
+        return self._ran(ran.returncode, ran.stdout, ran.stderr, since)
+
+    @staticmethod
+    def _ran(code: int, out: str, err: str, since: float) -> Ran:
+        assert "Traceback" not in err, err
+        return Ran(code, out, err, time.monotonic() - since)
 
     def ok(self, *arguments: str, timeout: float = 200) -> dict[str, Any]:
         """Run a command that must succeed and return its document."""
