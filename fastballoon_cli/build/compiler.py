@@ -28,9 +28,13 @@ def compiler_version() -> str:
 
 
 def ccache_environment() -> dict[str, str | None]:
-    """Return the environment for ccache: nothing that the user set for other projects."""
+    """Return the environment for ccache: nothing that the user set for other projects.
+
+    With CCACHE_DEPEND it takes a file's headers from the compiler, as kernel and QEMU have it write them down anyway.
+    Else it runs the preprocessor by itself, which took a first build of the kernel half as long again.
+    """
     own: dict[str, str | None] = {name: None for name in os.environ if name.startswith("CCACHE_")}
-    return {**own, "CCACHE_DIR": str(ccache_dir()), "CCACHE_MAXSIZE": "3G"}
+    return {**own, "CCACHE_DIR": str(ccache_dir()), "CCACHE_MAXSIZE": "3G", "CCACHE_DEPEND": "1"}
 
 
 def have_ccache() -> bool:
