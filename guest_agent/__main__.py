@@ -12,12 +12,10 @@ import socket
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TextIO
 
-from guest_agent import PORT
+from guest_agent import PORT, worker
 
-_OOM_SCORE_ADJ = Path("/proc/self/oom_score_adj")
 #: Verb -> module and function. A module is imported when it is asked for: compiling it takes a guest without KVM
 #: 0.1 s, which a boot need not wait for.
 VERBS = {
@@ -88,7 +86,7 @@ def listen() -> None:
     Started once, while the guest boots: a Python of its own for each connection takes a guest without KVM most of a
     second.
     """
-    _OOM_SCORE_ADJ.write_text("-1000")  # never to be chosen: without it the guest could be asked nothing any more
+    worker.when_memory_runs_out(worker.SPARED)  # without it the guest could be asked nothing any more
     import_module("guest_agent.facts")  # what every connection needs; other modules are imported where they are used
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the kernel reaps them
     with socket.create_server(("127.0.0.1", PORT), backlog=64) as server:
@@ -107,7 +105,7 @@ def listen() -> None:
 def _serve_and_exit(connection: socket.socket) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _OOM_SCORE_ADJ.write_text("0")
+        worker.when_memory_runs_out(worker.ORDINARY)
         for stream in (0, 1):
             os.dup2(connection.fileno(), stream)
         connection.close()

@@ -70,7 +70,7 @@ def start(name: str, work: Callable[[Job], None], *, seconds: float) -> None:
     if os.fork() == 0:
         try:
             worker.leave_connection()
-            worker.be_first_to_go()
+            worker.when_memory_runs_out(worker.FIRST_TO_GO)
             job = Job(name, seconds)
             job.tell()
             work(job)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 Say = Callable[[str, int], None]
 
-_OOM_SCORE_ADJ_MAX = "1000"
+#: When the kernel runs out of memory, see proc(5), oom_score_adj: never, as any other process, before all others.
+SPARED, ORDINARY, FIRST_TO_GO = -1000, 0, 1000
 
 
 def run(work: Callable[[Say], object], progress: Callable[[int], None], *, lasting: bool = False) -> dict[str, int]:
@@ -47,7 +48,7 @@ def _child(work: Callable[[Say], object], read_end: int, write_end: int, lasting
     held: list[object] = []
     try:
         os.close(read_end)
-        be_first_to_go()
+        when_memory_runs_out(FIRST_TO_GO)
         if lasting:
             leave_connection()
         with open(write_end, "w") as out:
@@ -63,9 +64,9 @@ def _child(work: Callable[[Say], object], read_end: int, write_end: int, lasting
         os._exit(0)
 
 
-def be_first_to_go() -> None:
-    """Should the guest run out of memory after all, have the kernel end this process and no other."""
-    Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ_MAX)
+def when_memory_runs_out(turn: int) -> None:
+    """Say when it is this process's turn to be ended by the kernel; its children inherit that."""
+    Path("/proc/self/oom_score_adj").write_text(str(turn))
 
 
 def leave_connection() -> None:

@@ -113,7 +113,7 @@ def test_thirty_migrations_in_a_row_lose_no_byte(skipping):
 def test_a_guest_whose_free_pages_must_keep_their_content_loses_none(tool, boot, name, word):
     boot(name, "--memory", "512M", "--append", word)
     with hold(name, Silent(), need_agent=True) as session:
-        counted, checked = _migrate_under_work(session, [migrate.Options(skip_free=True)] * 5, size=80 * MIB)
+        counted, checked = _migrate_under_work(session, [migrate.Options(skip_free=True)] * 10, size=80 * MIB)
     assert (checked["mismatches"], checked["failed"]) == (0, [])
     # It refuses to tell.
     assert {ram.skipped_free_pages for ram in counted} == {0}

@@ -13,8 +13,6 @@ from tests.conftest import kernel_warnings
 GIB = 1 << 30
 SECONDS = 300
 TARGETS = 200
-#: Between two moves: as fast as it can, this would take most of a CPU from the tests beside it.
-PAUSE = 0.5
 
 pytestmark = [pytest.mark.guest, pytest.mark.timeout(SECONDS + 600)]
 
@@ -42,7 +40,6 @@ def test_random_targets_for_five_minutes(tool, boot):
                 assert session.agent.call("balloon")["num_pages"] * 4096 == target
                 now = target
                 moves += 1
-                time.sleep(PAUSE)
             if moves % 50 == 0:
                 # Stirs the guest's memory: pages in use move, free blocks break up.
                 vm.touch(session.agent, Silent(), size=256 << 20, verify=True)
