@@ -48,7 +48,10 @@ def rss_bytes(pid: int) -> int:
 
 
 def mapping_rss_bytes(pid: int, size: int) -> int:
-    """Return how much of the largest mapping of exactly ``size`` bytes is resident: of a guest's memory, say.
+    """Return how much of a mapping of exactly ``size`` bytes is resident: of a guest's memory, say.
+
+    The kernel may list it in pieces, one after another: QEMU gives ranges of it different advice. If there are
+    several, it is the one of which the most is resident.
 
     :raise ProcessLookupError: the process is gone.
     :raise ValueError: it has no such mapping.
@@ -57,10 +60,30 @@ def mapping_rss_bytes(pid: int, size: int) -> int:
         text = Path(f"/proc/{pid}/smaps").read_text()
     except FileNotFoundError:
         raise ProcessLookupError(pid) from None
-    found = re.findall(rf"^Size:\s+{size // KIB} kB\n(?:.*\n){{0,4}}?Rss:\s+(\d+) kB", text, re.MULTILINE)
+    found = _whole_mappings(text, size)
     if not found:
         raise ValueError(f"process {pid} has no mapping of {size} bytes")
-    return max(int(rss) for rss in found) * KIB
+    return max(found)
+
+
+def _whole_mappings(smaps: str, size: int) -> list[int]:
+    """Return the resident bytes of each mapping of ``size`` bytes, whole or in pieces that follow one another."""
+    pieces = [
+        (int(start, 16), int(end, 16), int(rss) * KIB)
+        for start, end, rss in re.findall(
+            r"^([0-9a-f]+)-([0-9a-f]+) .*\n(?:[A-Z]\w+:.*\n)*?Rss:\s+(\d+) kB", smaps, re.MULTILINE
+        )
+    ]
+    found = []
+    for first, (begin, _, _) in enumerate(pieces):
+        end, resident = begin, 0
+        for start, stop, rss in pieces[first:]:
+            if start != end or end - begin >= size:
+                break
+            end, resident = stop, resident + rss
+        if end - begin == size:
+            found.append(resident)
+    return found
 
 
 def thread_cpu_s(pid: int, thread: int) -> float:
