@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from fastballoon_cli.errors import FastballoonError
@@ -33,14 +34,28 @@ for number in (signal.SIGINT, signal.SIGTERM):
 
 #: What takes minutes, to begin with: the lanes of a parallel run then end together. What compares times comes after
 #: the rest of it, when the five-minute loop beside the lanes has ended.
-_LONG = ("test_series_is_good", "test_free_pages.py", "test_migrate", "test_cache.py", "test_qtest.py", "test_bench.py")
+_LONG = (
+    *("test_debug_kernel.py", "test_all_migrations", "test_fuzzing", "test_all_qtests"),  # of the long proofs
+    *("test_series_is_good", "test_bare.py", "test_free_pages.py", "test_migrate", "test_cache.py", "test_qtest.py"),
+    *("test_lifecycle.py", "test_health.py", "test_bench.py"),
+)
 #: And what shares nothing with the other tests of its module.
-_ALONE = ("test_series_is_good", "test_bench.py", "test_qtest.py")
+_ALONE = (
+    "test_series_is_good",
+    "test_bare.py",
+    "test_bench.py",
+    "test_qtest.py",
+    "test_upstream.py",
+    "test_sanitized.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each module's tests in one lane where they share a guest."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is long unless it is asked for; keep each module's tests in one lane where they share a guest."""
+    if "long" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     for item in items:
         alone = any(name in item.nodeid for name in _ALONE)
         item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else Path(item.nodeid.partition("::")[0]).stem))
@@ -130,16 +145,21 @@ class Tool:
     def in_guest(self, vm: str, command: str) -> str:
         """Run a shell command in a guest and return its output; it must succeed."""
         with connect(running(vm), timeout=20) as transport:
-            channel = transport.open_session(timeout=20)
-            channel.settimeout(60)
-            channel.exec_command(command)
-            out, err = channel.makefile("rb").read(), channel.makefile_stderr("rb").read()
-            code = channel.recv_exit_status()
-        assert code == 0, f"{command}: exit {code}\n{err.decode()}"
-        return out.decode()
+            return run_over(transport, command)
 
     def folders(self) -> list[str]:
         return sorted(entry.name for entry in self.runtime.iterdir()) if self.runtime.exists() else []
+
+
+def run_over(transport: paramiko.Transport, command: str, *, seconds: float = 60) -> str:
+    """Run a shell command over a connection that is there and return its output; it must succeed."""
+    channel = transport.open_session(timeout=20)
+    channel.settimeout(seconds)
+    channel.exec_command(command)
+    out, err = channel.makefile("rb").read(), channel.makefile_stderr("rb").read()
+    code = channel.recv_exit_status()
+    assert code == 0, f"{command}: exit {code}\n{err.decode()}"
+    return out.decode()
 
 
 def qemus_below(runtime: Path) -> list[int]:
@@ -180,12 +200,18 @@ def tool(runtime: Path) -> Tool:
 
 @pytest.fixture
 def boot(tool: Tool) -> Iterator[Any]:
-    """Boot guests for one test: ``boot("name", "--variant", "stock")``; they are stopped after it."""
+    """Boot guests for one test: ``boot("name", "--variant", "stock")``; they are stopped after it.
+
+    What the command has no option for is given by name, and then all of it: ``boot("name", memory_bytes=1 << 30)``.
+    """
     started = []
 
-    def start(name: str, *options: str) -> dict[str, Any]:
+    def start(name: str, *options: str, **request: Any) -> None:
         started.append(name)
-        return tool.ok("vm", "start", "--name", name, *options)
+        if request:
+            vm_ops.start(vm_ops.Request(name=name, **request), Silent())
+        else:
+            tool.ok("vm", "start", "--name", name, *options)
 
     yield start
     for name in started:

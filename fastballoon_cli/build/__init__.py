@@ -8,15 +8,19 @@ from fastballoon_cli.build.image import ImageArtifact, image, plan_image
 from fastballoon_cli.build.kernel import KernelArtifact, kernel, plan_kernel
 from fastballoon_cli.build.paths import series_dir
 from fastballoon_cli.build.qemu import QemuArtifact, QtestArtifact, plan_qemu, qemu, qtest
-from fastballoon_cli.build.variants import Plan, Variant
+from fastballoon_cli.build.upstream_tests import UpstreamTests, upstream_tests
+from fastballoon_cli.build.variants import BOOTABLE, COMMON, Plan, Variant, variants_of
 from fastballoon_cli.build.zeros import zeros
 
 __all__ = [
+    "BOOTABLE",
+    "COMMON",
     "ImageArtifact",
     "KernelArtifact",
     "Plan",
     "QemuArtifact",
     "QtestArtifact",
+    "UpstreamTests",
     "Variant",
     "image",
     "kernel",
@@ -26,5 +30,7 @@ __all__ = [
     "qemu",
     "qtest",
     "series_dir",
+    "upstream_tests",
+    "variants_of",
     "zeros",
 ]

@@ -13,17 +13,17 @@ __all__ = ["ccache_environment", "compiler_version", "have_ccache", "jobs"]
 
 
 @cache
-def compiler_version() -> str:
+def compiler_version(compiler: str = "gcc") -> str:
     """Return what the compiler calls itself; another one makes other artifacts.
 
     :raise PreconditionError: there is none.
     """
     # Not under a guardian: it takes 2 ms, and a cached build should take no more than a few of those.
     try:
-        answer = subprocess.run(["gcc", "--version"], capture_output=True, text=True, timeout=10, check=True)
+        answer = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError) as e:
-        require("kernel", "qemu")
-        raise PreconditionError(f"gcc does not run: {e}", hint="install the package gcc") from e
+        require("kernel", "qemu", *(("sanitize",) if compiler == "clang" else ()))
+        raise PreconditionError(f"{compiler} does not run: {e}", hint=f"install the package {compiler}") from e
     return answer.stdout.partition("\n")[0]
 
 

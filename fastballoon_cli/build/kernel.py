@@ -1,4 +1,4 @@
-"""The guest's kernel: the smallest configuration plus our fragment, with or without the patch series."""
+"""The guest's kernel: the smallest configuration plus our fragments, with or without the patch series."""
 
 import shutil
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from fastballoon_cli.build.progressing import LineCounter
 from fastballoon_cli.build.series import Series, load_series
 from fastballoon_cli.build.sources import Source
 from fastballoon_cli.build.store import Inputs, find, key_of, publish, read_meta
-from fastballoon_cli.build.variants import Plan, Variant, reference_of, series_sha256, source_inputs
+from fastballoon_cli.build.variants import KernelRecipe, Plan, Variant, kernel_recipe, patches_of, source_inputs
 from fastballoon_cli.build.workdir import building
 from fastballoon_cli.errors import BuildError
 from fastballoon_cli.process import paste
@@ -26,7 +26,6 @@ __all__ = ["KernelArtifact", "compile_kernel", "configure_kernel", "kernel", "pl
 
 #: Raised when what this module does changes what comes out.
 _RECIPE = 1
-_FRAGMENT = "guest.config"
 #: What must be free: source and its git objects 3.6 GiB, objects and compiler cache 0.5 GiB.
 _NEED_FRESH = int(4.5 * GIB)
 _NEED_AGAIN = 700 * MIB
@@ -65,7 +64,7 @@ def kernel(variant: Variant, progress: Progress) -> KernelArtifact:
     :raise PreconditionError: packages or space are missing.
     :raise BuildError: source, patches or compiler failed.
     """
-    series = load_series("kernel")
+    series = patches_of(kernel_recipe(variant), load_series("kernel"))
     if done := _cached(variant, series):
         return done
     source = sources.fetched(series)
@@ -76,9 +75,8 @@ def kernel(variant: Variant, progress: Progress) -> KernelArtifact:
         require("sources", "kernel")
         source = sources.obtain(series, work)
         tree = trees.prepare(series, source, work)
-        if variant is Variant.FAST:
-            trees.apply_series(series, tree, work)
-        trees.checkout(tree, reference_of(variant, series), work)
+        trees.apply_series(series, tree, work)
+        trees.checkout(tree, trees.series_branch(series), work)
         _build(variant, series, source, tree, work)
     done = _cached(variant, series)
     assert done is not None
@@ -87,20 +85,21 @@ def kernel(variant: Variant, progress: Progress) -> KernelArtifact:
 
 def plan_kernel(variant: Variant) -> Plan:
     """Return what :func:`kernel` would do."""
-    series = load_series("kernel")
+    recipe = kernel_recipe(variant)
+    series = patches_of(recipe, load_series("kernel"))
     if done := _cached(variant, series):
         return Plan(f"kernel-{variant}", done.dir, [])
-    tree, out = tree_dir("kernel"), work_dir("kernel")
-    commands = source_commands(series, reference_of(variant, series))
-    steps = [*_configure_commands(series, tree, out), _make_command(tree, out, variant, "bzImage")]
+    tree, out = tree_dir("kernel"), work_dir(recipe.folder)
+    commands = source_commands(series, trees.series_branch(series))
+    steps = [*_configure_commands(recipe, series, tree, out), _make_command(tree, out, variant, "bzImage")]
     return Plan(f"kernel-{variant}", None, [*commands, *(f"cd {tree} && {paste(argv)}" for argv in steps)])
 
 
 def _inputs(variant: Variant, series: Series, source: Source) -> Inputs:
     return {
-        **source_inputs(variant, series, source),
+        **source_inputs(series, source),
         "recipe": _RECIPE,
-        "fragment": (series.directory / _FRAGMENT).read_text(),
+        "fragment": _wanted(kernel_recipe(variant), series),
         "compiler": compiler_version(),
     }
 
@@ -118,14 +117,14 @@ def _cached(variant: Variant, series: Series) -> KernelArtifact | None:
 
 
 def _build(variant: Variant, series: Series, source: Source, tree: Path, work: Job) -> None:
-    with building("kernel") as out:
+    with building(kernel_recipe(variant).folder) as out:
         config = configure_kernel(variant, series, tree, out, work)
         compile_kernel(variant, tree, out, work)
     release = (out / "include/config/kernel.release").read_text().strip()
     bzimage = out / "arch/x86/boot/bzImage"
     if (found := _release_in(bzimage)) != release:
         raise BuildError(f"{bzimage} says it is Linux '{found}', not '{release}'")
-    extra = {"release": release, "series_sha256": series_sha256(variant, series)}
+    extra = {"release": release, "series_sha256": series.sha256}
     with publish("kernel", variant, _inputs(variant, series, source), extra) as folder:
         shutil.copyfile(bzimage, folder / "bzImage")
         shutil.copyfile(out / "System.map", folder / "System.map")
@@ -143,11 +142,23 @@ def _make_command(tree: Path, out: Path, variant: Variant, *targets: str) -> lis
     ]
 
 
-def _configure_commands(series: Series, tree: Path, out: Path) -> list[list[str | Path]]:
-    fragment = series.directory / _FRAGMENT
+def _fragments(recipe: KernelRecipe, series: Series) -> list[Path]:
+    return [series.directory / name for name in recipe.fragments]
+
+
+def _wanted(recipe: KernelRecipe, series: Series) -> str:
+    """Return the text of all fragments; what a later one says of a symbol counts."""
+    return "".join(path.read_text() for path in _fragments(recipe, series))
+
+
+def _configure_commands(recipe: KernelRecipe, series: Series, tree: Path, out: Path) -> list[list[str | Path]]:
     return [
         _make_command(tree, out, Variant.FAST, "tinyconfig"),
-        [tree / "scripts/kconfig/merge_config.sh", "-m", "-O", out, out / ".config", fragment],
+        [
+            tree / "scripts/kconfig/merge_config.sh",
+            *("-m", "-O", out, out / ".config"),
+            *_fragments(recipe, series),
+        ],
         _make_command(tree, out, Variant.FAST, "olddefconfig"),
     ]
 
@@ -155,20 +166,21 @@ def _configure_commands(series: Series, tree: Path, out: Path) -> list[list[str 
 def configure_kernel(variant: Variant, series: Series, tree: Path, out: Path, work: Job) -> str:
     """Configure the tree in the folder ``out`` and return the configuration.
 
-    :raise BuildError: the tree cannot be configured as the fragment asks.
+    :raise BuildError: the tree cannot be configured as the fragments ask.
     """
+    recipe = kernel_recipe(variant)
     work.progress.step("configure the kernel")
-    for argv in _configure_commands(series, tree, out):
+    for argv in _configure_commands(recipe, series, tree, out):
         work.run(argv, cwd=tree, env=_ENVIRONMENT)
     config = (out / ".config").read_text()
-    if wrong := unmet((series.directory / _FRAGMENT).read_text(), config):
+    if wrong := unmet(_wanted(recipe, series), config):
         new = unknown_symbols(tree, wrong)  # an unmodified kernel does not know what the series brings
         if refused := [name for name in wrong if name not in new]:
             raise BuildError(
                 f"the kernel's configuration refuses {', '.join(refused)}",
-                hint=f"see what they depend on, and mend {series.directory / _FRAGMENT}",
+                hint=f"see what they depend on, and mend {' or '.join(map(str, _fragments(recipe, series)))}",
             )
-        if variant is Variant.FAST and series.patches:
+        if recipe.patched and series.patches:
             raise BuildError(f"neither Linux nor the series knows {', '.join(wrong)}")
     return config
 
@@ -180,7 +192,7 @@ def compile_kernel(variant: Variant, tree: Path, out: Path, work: Job, *, target
     :raise BuildError: the compiler refused.
     """
     work.progress.step(f"compile kernel-{variant}", total=_USUAL_LINES)
-    with LineCounter(work.progress, out.with_name("kernel.lines"), _USUAL_LINES) as counter:
+    with LineCounter(work.progress, out.with_name(f"{out.name}.lines"), _USUAL_LINES) as counter:
         argv = _make_command(tree, out, variant, target)
         return work.run(argv, cwd=tree, env={**_ENVIRONMENT, **ccache_environment()}, on_line=counter)
 

@@ -5,13 +5,15 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from fastballoon_cli.errors import PreconditionError
 
 __all__ = ["PACKAGES", "Package", "install_line", "missing", "require"]
 
-Purpose = Literal["venv", "sources", "kernel", "qemu", "image", "guest"]
+Purpose = Literal["venv", "sources", "kernel", "qemu", "image", "guest", "sanitize"]
+#: What only the long proofs need; installed when these are run.
+_ON_DEMAND: frozenset[Purpose] = frozenset({"sanitize"})
 
 _LIB = "usr/lib/x86_64-linux-gnu"
 
@@ -61,6 +63,8 @@ PACKAGES: tuple[Package, ...] = (
     Package("mmdebstrap", ("image",), "mmdebstrap"),
     Package("erofs-utils", ("image",), "mkfs.erofs"),
     Package("fakeroot", ("image",), "fakeroot"),
+    Package("clang", ("sanitize",), "clang"),
+    Package("libclang-rt-dev", ("sanitize",), "usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-x86_64.a"),
     Package("seabios", ("guest",), "usr/share/seabios/bios-256k.bin"),
     Package("qemu-system-data", ("guest",), "usr/share/qemu/linuxboot_dma.bin"),
 )
@@ -69,10 +73,10 @@ _NOT_ROOT = Package("uidmap", ("image",), "newuidmap")
 
 
 def missing(purposes: Iterable[Purpose] | None = None) -> list[Package]:
-    """Return the packages that are not installed, of all purposes unless some are named."""
-    wanted = None if purposes is None else set(purposes)
+    """Return the packages that are not installed, of all but the long proofs' purposes unless some are named."""
+    wanted = {*get_args(Purpose)} - _ON_DEMAND if purposes is None else set(purposes)
     candidates = (*PACKAGES, _NOT_ROOT) if os.geteuid() else PACKAGES
-    return [p for p in candidates if (wanted is None or wanted & set(p.purposes)) and not p.present]
+    return [p for p in candidates if wanted & set(p.purposes) and not p.present]
 
 
 def install_line(packages: Iterable[Package]) -> str:

@@ -12,6 +12,7 @@ __all__ = [
     "artifacts_dir",
     "ccache_dir",
     "checked_cache_dir",
+    "checkout_dir",
     "locks_dir",
     "logs_dir",
     "series_dir",
@@ -19,6 +20,7 @@ __all__ = [
     "tools_dir",
     "tree_dir",
     "work_dir",
+    "work_dirs",
     "work_root",
 ]
 
@@ -32,6 +34,11 @@ _SERIES: dict[Product, str] = {"kernel": "kernel_patches/linux-6.12", "qemu": "q
 def series_dir(product: Product) -> Path:
     """Return the folder of a product's patch series: in the checkout, or as a wheel has installed it."""
     return _BESIDE_PACKAGE / _SERIES[product]
+
+
+def checkout_dir() -> Path:
+    """Return the folder of the checkout; without one, where a wheel was installed."""
+    return _BESIDE_PACKAGE
 
 
 def checked_cache_dir() -> Path:
@@ -65,13 +72,18 @@ def apt_dir() -> Path:
 
 
 def tree_dir(product: Product) -> Path:
-    """Return a product's git tree, which both variants share."""
+    """Return a product's git tree, which all variants share."""
     return cache_dir() / "trees" / product
 
 
-def work_dir(product: Product) -> Path:
-    """Return a product's build folder, which both variants share."""
-    return work_root() / product
+def work_dir(folder: str) -> Path:
+    """Return a build folder: ``kernel``, ``qemu``, or that of a variant with another configuration."""
+    return work_root() / folder
+
+
+def work_dirs(product: Product) -> list[Path]:
+    """Return all build folders of a product."""
+    return [work_root() / product, *work_root().glob(f"{product}-*")]
 
 
 def work_root() -> Path:

@@ -19,23 +19,35 @@ from fastballoon_cli.build.progressing import ninja_progress
 from fastballoon_cli.build.series import Series, load_series
 from fastballoon_cli.build.sources import Source
 from fastballoon_cli.build.store import Inputs, find, key_of, publish, read_meta
-from fastballoon_cli.build.variants import Plan, Variant, reference_of, series_sha256, source_inputs
+from fastballoon_cli.build.variants import Plan, QemuRecipe, Variant, patches_of, qemu_recipe, source_inputs
 from fastballoon_cli.build.workdir import building
 from fastballoon_cli.errors import BuildError
 from fastballoon_cli.process import paste
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import GIB, MIB
 
-__all__ = ["QTESTS", "QemuArtifact", "QtestArtifact", "compile_qemu", "configure_qemu", "plan_qemu", "qemu", "qtest"]
+__all__ = [
+    "QTESTS",
+    "QemuArtifact",
+    "QtestArtifact",
+    "compile_qemu",
+    "configure_qemu",
+    "plan_qemu",
+    "prepare_qemu",
+    "qemu",
+    "qemu_inputs",
+    "qemu_job",
+    "qtest",
+]
 
 #: Raised when what this module does changes what comes out.
 _RECIPE = 1
-_BINARY = "qemu-system-x86_64"
 #: The test programs of the series, as ninja knows them.
 QTESTS = (
     "tests/qtest/virtio-balloon-bitmap-test",
     "tests/qtest/virtio-balloon-drop-cache-test",
     "tests/qtest/virtio-balloon-free-pages-test",
+    "tests/qtest/tcg-memory-test",
 )
 _FIRMWARE = (Path("/usr/share/seabios"), Path("/usr/share/qemu"))
 #: What must be free: source and its git objects 1.6 GiB, objects and compiler cache 0.6 GiB.
@@ -95,19 +107,22 @@ def qemu(variant: Variant, progress: Progress) -> QemuArtifact:
     :raise PreconditionError: packages or space are missing.
     :raise BuildError: source, patches or compiler failed.
     """
-    series = load_series("qemu")
+    recipe = qemu_recipe(variant)
+    series = patches_of(recipe, load_series("qemu"))
     if done := _cached(variant, series):
         return done
-    with _job(f"building qemu-{variant}", progress) as work:
+    with qemu_job(f"building qemu-{variant}", progress) as work:
         if done := _cached(variant, series):  # by the one that we waited for
             return done
-        source, tree = _prepare(variant, series, work)
-        with building("qemu") as out:
-            compile_qemu(tree, out, [_BINARY], work)
-        binary = out / _BINARY
-        extra = {"version": _verify(binary, work), "series_sha256": series_sha256(variant, series)}
-        with publish("qemu", variant, _inputs(variant, series, source), extra) as folder:
-            shutil.copy2(binary, folder / _BINARY)
+        source, tree = prepare_qemu(recipe, series, work)
+        with building(recipe.folder) as out:
+            compile_qemu(tree, out, [recipe.binary], work, recipe=recipe)
+        binary = out / recipe.binary
+        version = _verify(binary, work) if recipe.runs_guests else (tree / "VERSION").read_text().strip()
+        with publish(
+            "qemu", variant, qemu_inputs(variant, series, source), {"version": version, "series_sha256": series.sha256}
+        ) as folder:
+            shutil.copy2(binary, folder / recipe.binary)
     done = _cached(variant, series)
     assert done is not None
     return done
@@ -122,13 +137,14 @@ def qtest(progress: Progress) -> QtestArtifact:
     series = load_series("qemu")
     if done := _cached_qtest(series):
         return done
-    with _job("building qtest-fast", progress) as work:
+    with qemu_job("building qtest-fast", progress) as work:
         if done := _cached_qtest(series):
             return done
-        source, tree = _prepare(Variant.FAST, series, work)
-        with building("qemu") as out:
+        recipe = qemu_recipe(Variant.FAST)
+        source, tree = prepare_qemu(recipe, series, work)
+        with building(recipe.folder) as out:
             compile_qemu(tree, out, QTESTS, work)
-        with publish("qtest", Variant.FAST, _inputs(Variant.FAST, series, source), {}) as folder:
+        with publish("qtest", Variant.FAST, qemu_inputs(Variant.FAST, series, source), {}) as folder:
             for target in QTESTS:
                 shutil.copy2(out / target, folder / Path(target).name)
     done = _cached_qtest(series)
@@ -138,37 +154,45 @@ def qtest(progress: Progress) -> QtestArtifact:
 
 def plan_qemu(variant: Variant) -> Plan:
     """Return what :func:`qemu` would do."""
-    series = load_series("qemu")
+    recipe = qemu_recipe(variant)
+    series = patches_of(recipe, load_series("qemu"))
     if done := _cached(variant, series):
         return Plan(f"qemu-{variant}", done.dir, [])
-    tree, out = tree_dir("qemu"), work_dir("qemu")
+    tree, out = tree_dir("qemu"), work_dir(recipe.folder)
     python = tools_dir() / "qemu-python/bin/python"
-    steps = [_configure_command(tree, python), _ninja_command(python, [_BINARY])]
-    commands = source_commands(series, reference_of(variant, series))
+    steps = [_configure_command(tree, python, recipe), _ninja_command(python, [recipe.binary])]
+    commands = source_commands(series, trees.series_branch(series))
     return Plan(f"qemu-{variant}", None, [*commands, *(f"cd {out} && {paste(argv)}" for argv in steps)])
 
 
-def _job(doing: str, progress: Progress) -> AbstractContextManager[Job]:
+def qemu_job(doing: str, progress: Progress) -> AbstractContextManager[Job]:
+    """Hold QEMU's lock while something of it is built."""
     fresh = not tree_dir("qemu").exists()
     return job("qemu", doing, progress, need_bytes=_NEED_FRESH if fresh else _NEED_AGAIN)
 
 
-def _prepare(variant: Variant, series: Series, work: Job) -> tuple[Source, Path]:
-    require("sources", "qemu")
+def prepare_qemu(recipe: QemuRecipe, series: Series, work: Job) -> tuple[Source, Path]:
+    """Return the source, and its tree with the patches of a variant.
+
+    :raise PreconditionError: packages are missing.
+    :raise BuildError: the source cannot be had, or a patch does not apply.
+    """
+    require("sources", "qemu", *recipe.packages)
     source = sources.obtain(series, work)
     tree = trees.prepare(series, source, work)
-    if variant is Variant.FAST:
-        trees.apply_series(series, tree, work)
-    trees.checkout(tree, reference_of(variant, series), work)
+    trees.apply_series(series, tree, work)
+    trees.checkout(tree, trees.series_branch(series), work)
     return source, tree
 
 
-def _inputs(variant: Variant, series: Series, source: Source) -> Inputs:
+def qemu_inputs(variant: Variant, series: Series, source: Source) -> Inputs:
+    """Return all that decides what comes out of a build."""
+    recipe = qemu_recipe(variant)
     return {
-        **source_inputs(variant, series, source),
+        **source_inputs(series, source),
         "recipe": _RECIPE,
-        "configure": " ".join(_CONFIGURE),
-        "compiler": compiler_version(),
+        "configure": " ".join([*_CONFIGURE, *recipe.options]),
+        "compiler": compiler_version(recipe.compiler),
     }
 
 
@@ -176,17 +200,18 @@ def _cached(variant: Variant, series: Series) -> QemuArtifact | None:
     source = sources.fetched(series)
     if source is None:
         return None
-    key = key_of(_inputs(variant, series, source))
+    key = key_of(qemu_inputs(variant, series, source))
     folder = find("qemu", variant, key)
     meta = read_meta(folder) if folder else None
     if folder is None or meta is None:
         return None
+    binary = qemu_recipe(variant).binary
     return QemuArtifact(
         dir=folder,
-        binary=folder / _BINARY,
+        binary=folder / binary,
         firmware=list(_FIRMWARE),
         version=meta["version"],
-        sha256=meta["sha256"][_BINARY],
+        sha256=meta["sha256"][binary],
         series_sha256=meta["inputs"]["series_sha256"],
         key=key,
     )
@@ -196,7 +221,7 @@ def _cached_qtest(series: Series) -> QtestArtifact | None:
     source = sources.fetched(series)
     if source is None:
         return None
-    key = key_of(_inputs(Variant.FAST, series, source))
+    key = key_of(qemu_inputs(Variant.FAST, series, source))
     folder = find("qtest", Variant.FAST, key)
     if folder is None:
         return None
@@ -204,8 +229,8 @@ def _cached_qtest(series: Series) -> QtestArtifact | None:
     return QtestArtifact(folder, {name: folder / name for name in names}, key)
 
 
-def _configure_command(tree: Path, python: Path) -> list[str | Path]:
-    return [tree / "configure", f"--python={python}", *_CONFIGURE]
+def _configure_command(tree: Path, python: Path, recipe: QemuRecipe) -> list[str | Path]:
+    return [tree / "configure", f"--python={python}", *_CONFIGURE, *recipe.options]
 
 
 def _ninja_command(python: Path, targets: Sequence[str]) -> list[str | Path]:
@@ -217,13 +242,13 @@ def _environment(python: Path) -> dict[str, str | None]:
     return {**ccache_environment(), "PATH": f"{python.parent}:/usr/lib/ccache:{os.environ['PATH']}"}
 
 
-def configure_qemu(tree: Path, out: Path, work: Job) -> Path:
+def configure_qemu(tree: Path, out: Path, work: Job, *, recipe: QemuRecipe) -> Path:
     """Configure the tree in the folder ``out`` unless it is so configured; return the Python that builds it.
 
     :raise BuildError: configure failed.
     """
     python = python_with_meson(work)
-    command = _configure_command(tree, python)
+    command = _configure_command(tree, python, recipe)
     stamp = out / ".fastballoon-configured"
     if stamp.exists() and stamp.read_text() == paste(command):
         return python
@@ -235,13 +260,15 @@ def configure_qemu(tree: Path, out: Path, work: Job) -> Path:
     return python
 
 
-def compile_qemu(tree: Path, out: Path, targets: Sequence[str], work: Job) -> str:
+def compile_qemu(tree: Path, out: Path, targets: Sequence[str], work: Job, *, recipe: QemuRecipe | None = None) -> str:
     """Configure and compile targets of ninja's; return what ninja says.
 
+    :param recipe: None for that of ``fast``.
     :raise BuildError: the compiler refused.
     """
-    python = configure_qemu(tree, out, work)
-    work.progress.step(f"compile {' and '.join(Path(target).name for target in targets)}", total=1)
+    python = configure_qemu(tree, out, work, recipe=recipe or qemu_recipe(Variant.FAST))
+    what = " and ".join(Path(target).name for target in targets) if len(targets) < 5 else f"{len(targets)} programs"
+    work.progress.step(f"compile {what}", total=1)
     return work.run(
         _ninja_command(python, targets),
         cwd=out,

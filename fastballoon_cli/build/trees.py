@@ -1,6 +1,6 @@
 """Source trees as git trees: one per product, tag ``base`` for the unmodified source, a branch per patch series.
 
-Both variants are checked out in the same tree, so that git touches only the files that differ and the second build is
+All variants are checked out in the same tree, so that git touches only the files that differ and the next build is
 an incremental one. That is sound because every file that git writes gets a new time, later than all objects so far.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastballoon_cli.build.git import git
 from fastballoon_cli.build.job import Job
-from fastballoon_cli.build.paths import Product, tree_dir, work_dir
+from fastballoon_cli.build.paths import Product, tree_dir, work_dirs
 from fastballoon_cli.build.series import Series
 from fastballoon_cli.build.sources import Source
 from fastballoon_cli.errors import BuildError
@@ -35,8 +35,8 @@ def prepare(series: Series, source: Source, job: Job) -> Path:
         return tree
     job.progress.step(f"unpack {series.base.name} {source.version}")
     aside = tree.with_name(f".{tree.name}.new")
-    # Objects in the build folder are newer than the files of another source would be: start from nothing.
-    for leftover in (aside, work_dir(series.product), tree):
+    # Objects in the build folders are newer than the files of another source would be: start from nothing.
+    for leftover in (aside, *work_dirs(series.product), tree):
         shutil.rmtree(leftover, ignore_errors=True)
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:

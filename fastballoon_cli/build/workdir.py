@@ -6,21 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastballoon_cli.build.job import ran_out_of_space
-from fastballoon_cli.build.paths import Product, work_dir
+from fastballoon_cli.build.paths import work_dir
 from fastballoon_cli.errors import BuildError
 
 __all__ = ["building"]
 
 
 @contextmanager
-def building(product: Product) -> Iterator[Path]:
-    """Yield a product's build folder; to be called under its lock.
+def building(name: str) -> Iterator[Path]:
+    """Yield a build folder by its name; to be called under its product's lock.
 
     A marker beside it says that a build is going on. One that is found at the start is of a build that was killed or
     ran out of space: files may be cut short then, and make and ninja look at times only. ccache makes starting again
     cheap.
     """
-    folder = work_dir(product)
+    folder = work_dir(name)
     marker = folder.with_name(f"{folder.name}.busy")
     if marker.exists():
         shutil.rmtree(folder, ignore_errors=True)

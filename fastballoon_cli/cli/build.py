@@ -22,11 +22,13 @@ _PRODUCTS = ("kernel", "qemu", "image")
 @click.command()
 @click.argument("product", type=click.Choice(_PRODUCTS), required=False)
 @click.option("--variant", type=click.Choice([v.value for v in Variant]), default="fast", show_default=True,
-              help="With our patch series, or the unmodified source.")  # fmt: skip
+              help="fast has our patch series, stock is the unmodified source. For the long proofs, on top of fast: "
+                   "fast-debug is a kernel that checks itself; fast-sanitized, fast-fuzz and fast-hostile are QEMUs "
+                   "with sanitizers, for fuzzing, and with a device that answers wrongly.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be run, and run nothing.")
 @pass_context
 def build(ctx: Context, /, product: str | None, variant: str, dry_run: bool) -> None:
-    """Fetch, patch and build what a guest needs: PRODUCT, or all of them.
+    """Fetch, patch and build what a guest needs: PRODUCT, or all that there are of the variant.
 
     What was built before is found again; it can be interrupted at any time.
 
@@ -34,8 +36,8 @@ def build(ctx: Context, /, product: str | None, variant: str, dry_run: bool) -> 
     Example:
       fastballoon build kernel --variant stock
     """
-    products = [product] if product else [*_PRODUCTS]
     chosen = Variant(variant)
+    products = [product] if product else _products(chosen)
     if dry_run:
         _show_plans(ctx, [_plan(p, chosen) for p in products])
         return
@@ -49,6 +51,12 @@ def build(ctx: Context, /, product: str | None, variant: str, dry_run: bool) -> 
         artifacts.append({"product": p, "directory": str(directory), "cached": cached[p], "duration_s": seconds})
     document = {"schema_version": 1, "operation": "build", "variant": variant, "artifacts": artifacts}
     ctx.output.emit(document, _table(artifacts))
+
+
+def _products(variant: Variant) -> list[str]:
+    """Return what there is of a variant; the image is the same for all."""
+    there = {"kernel": variant in builds.variants_of("kernel"), "qemu": variant in builds.variants_of("qemu")}
+    return [product for product in _PRODUCTS if there.get(product, True)]
 
 
 def _plan(product: str, variant: Variant) -> Plan:

@@ -7,6 +7,7 @@ import click
 from rich import box
 from rich.table import Table
 
+from fastballoon_cli.build import BOOTABLE, COMMON
 from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import SIZE, Context, complete_vm, pass_context
 from fastballoon_cli.errors import PreconditionError, VmLostError
@@ -18,7 +19,7 @@ from fastballoon_cli.units import format_size
 
 __all__ = ["vm"]
 
-_VARIANT = click.Choice(["fast", "stock"])
+_VARIANT = click.Choice([v.value for v in COMMON])
 _BOOT_SECONDS = 120.0
 
 
@@ -40,8 +41,10 @@ def vm() -> None:
     show_default=True,
     help="Kernel and QEMU: with our series or unmodified.",
 )
-@click.option("--kernel", type=_VARIANT, help="Another variant for the kernel only.")
-@click.option("--qemu", type=_VARIANT, help="Another variant for QEMU only.")
+@click.option(
+    "--kernel", type=click.Choice([v.value for v in BOOTABLE["kernel"]]), help="Another variant for the kernel only."
+)
+@click.option("--qemu", type=click.Choice([v.value for v in BOOTABLE["qemu"]]), help="Another variant for QEMU only.")
 @click.option(
     "--balloon-options",
     default="",

@@ -35,6 +35,7 @@ class QemuSpec:
     :ivar zero_image: an image of :func:`fastballoon_cli.build.zeros` that is the second disk instead; None for none.
     :ivar zero_disk_leaves_buffers: that disk is read in no time and leaves in memory whatever was there.
     :ivar scratch_disk_bytes: size of a further disk that keeps what is written and goes with the VM; 0 for none.
+    :ivar shared_memory: the guest's memory is a memfd, as for a device that runs in another process (vhost-user).
     :ivar append: further words for the guest kernel's command line.
     :ivar ssh_port: port on 127.0.0.1 that is forwarded to the guest's sshd.
     :ivar directory: the VM's own folder; sockets, logs and keys live there.
@@ -58,6 +59,7 @@ class QemuSpec:
     zero_image: Path | None = None
     scratch_disk_bytes: int = 0
     zero_disk_leaves_buffers: bool = False
+    shared_memory: bool = False
     generation: int = 0
 
     def successor(self, ssh_port: int) -> "QemuSpec":
@@ -120,7 +122,7 @@ class QemuSpec:
         return [
             str(self.binary),
             *("-name", self.name),
-            *("-machine", "pc"),
+            *self._machine(),
             *("-accel", accel),
             *("-cpu", "host" if self.accel == "kvm" else _TCG_CPU),
             *("-smp", str(self.cpus)),
@@ -152,6 +154,13 @@ class QemuSpec:
             *("-chardev", self._socket("observer", self.observer_socket), "-mon", "chardev=observer,mode=control"),
             *(("-incoming", "defer") if self.generation else ()),
         ]
+
+    def _machine(self) -> tuple[str, ...]:
+        if not self.shared_memory:
+            return ("-machine", "pc")
+        size = (self.memory_bytes - self.pluggable_bytes) // MIB
+        backend = f"memory-backend-memfd,id=ram,size={size}M,share=on"
+        return ("-object", backend, "-machine", "pc,memory-backend=ram")
 
     def _memory(self) -> str:
         base = (self.memory_bytes - self.pluggable_bytes) // MIB

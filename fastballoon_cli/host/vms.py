@@ -41,7 +41,7 @@ _HOLDER = "holder.json"
 class Record:
     """What is kept of a VM between two runs of the tool.
 
-    :ivar kernel, qemu: variant of either half, ``fast`` or ``stock``.
+    :ivar kernel, qemu: variant of either half, such as ``fast`` or ``stock``.
     :ivar pid, started: QEMU's process; the start time keeps a recycled pid from being taken for it.
     :ivar built: facts about the artifacts, for a result's provenance.
     """

@@ -116,7 +116,7 @@ def document(checks: list[Check]) -> dict[str, Any]:
 
 def _plans() -> dict[str, build.Plan]:
     plans = {}
-    for variant in build.Variant:
+    for variant in build.COMMON:
         for plan in (build.plan_kernel, build.plan_qemu):
             try:
                 one = plan(variant)

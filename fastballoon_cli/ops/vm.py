@@ -59,11 +59,11 @@ _PASSING = (
 class Request:
     """What a user asks for.
 
-    :ivar kernel, qemu: ``fast`` or ``stock``; any pair works.
+    :ivar kernel, qemu: a variant that a guest can be started with; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
-    :ivar pluggable_bytes, zero_disk_bytes, zero_image, scratch_disk_bytes, zero_disk_leaves_buffers: as in
-        :class:`fastballoon_cli.host.qemu.QemuSpec`.
+    :ivar pluggable_bytes, zero_disk_bytes, zero_image, scratch_disk_bytes, zero_disk_leaves_buffers,
+        shared_memory: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
     """
 
     name: str = "default"
@@ -79,6 +79,7 @@ class Request:
     zero_image: Path | None = None
     scratch_disk_bytes: int = 0
     zero_disk_leaves_buffers: bool = False
+    shared_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
     image = build.image(progress)
     firmware = tuple(qemu.firmware)
     options = request.balloon_options
-    if request.qemu == "fast":
+    if request.qemu != build.Variant.STOCK:
         options = with_features(options, device_properties(qemu.binary, _BALLOON))
     spec = QemuSpec(
         name=request.name,
@@ -132,6 +133,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         zero_image=request.zero_image,
         scratch_disk_bytes=request.scratch_disk_bytes,
         zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
+        shared_memory=request.shared_memory,
         ssh_port=free_port(),
         directory=directory,
     )
@@ -156,10 +158,12 @@ def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Re
     """
     vms.vm_dir(request.name)  # a bad name is said before anything is built
     left = timeout
+    # A kernel that checks itself takes minutes where another one takes seconds.
+    patience = _BOOT_PATIENCE if request.kernel in build.COMMON else timeout
     for tries_left in reversed(range(_TRIES)):
         begun = time.monotonic()
         try:
-            return _attempt(request, progress, min(left, _BOOT_PATIENCE) if tries_left else left)
+            return _attempt(request, progress, min(left, patience) if tries_left else left)
         except (GuestError, VmLostError) as e:
             left -= time.monotonic() - begun
             if not tries_left or left <= 0 or not _may_pass(e):
@@ -237,7 +241,8 @@ def _await_sshd(record: Record, deadline: float) -> None:
     QEMU's user network accepts a connection at once and tells the guest later: one that is made before the guest has
     a network is tried again after 6 s.
     """
-    deadline = min(deadline, time.monotonic() + _SSHD_SECONDS)
+    if record.kernel in build.COMMON:
+        deadline = min(deadline, time.monotonic() + _SSHD_SECONDS)
     while time.monotonic() < deadline:
         record.require_alive()
         if record.spec.console_log.exists() and _READY in record.spec.console_log.read_bytes():

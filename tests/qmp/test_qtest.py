@@ -12,7 +12,7 @@ from fastballoon_cli.progress import Silent
 
 pytestmark = pytest.mark.qemu
 
-#: Hostile messages that must be among the cases of each program.
+#: Hostile messages that must be among the cases of each program that is about the balloon.
 _HOSTILE = 20
 
 
@@ -31,4 +31,6 @@ def test_qtest_cases_pass(program):
     results = [line for line in ran.stdout.splitlines() if line.startswith(("ok ", "not ok "))]
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert not [line for line in results if line.startswith("not ok")], ran.stdout
-    assert len([line for line in results if "hostile" in line]) >= _HOSTILE, ran.stdout
+    assert results, ran.stdout
+    if program.startswith("virtio-balloon"):
+        assert len([line for line in results if "hostile" in line]) >= _HOSTILE, ran.stdout

@@ -31,10 +31,12 @@ def test_probe_of_a_file() -> None:
 def test_missing_packages_come_with_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = Package("absent", ("kernel",), "no-such-program")
     other = Package("other", ("image",), "no-such-program")
-    monkeypatch.setattr(packages, "PACKAGES", (absent, other))
+    rare = Package("rare", ("sanitize",), "no-such-program")
+    monkeypatch.setattr(packages, "PACKAGES", (absent, other, rare))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert missing() == [absent, other]
     assert missing(["kernel"]) == [absent]
+    assert missing(["sanitize"]) == [rare]
     with pytest.raises(PreconditionError, match="missing packages: absent") as error:
         require("kernel")
     assert error.value.hint == "run: apt-get install --no-install-recommends -y absent"

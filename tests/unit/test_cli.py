@@ -23,6 +23,10 @@ import pytest
         (["vm", "start", "--memory", "1M"], "cannot be a VM's memory"),
         (["vm", "start", "--cpus", "0"], "cannot be a number of CPUs"),
         (["--timeout", "0", "vm", "list"], "timeout"),
+        (["build", "qemu", "--variant", "fast-debug"], "there is no qemu 'fast-debug'"),
+        (["build", "kernel", "--variant", "fast-fuzz"], "there is no kernel 'fast-fuzz'"),
+        (["vm", "start", "--variant", "fast-debug"], "'fast-debug' is not one of"),
+        (["vm", "start", "--qemu", "fast-fuzz"], "'fast-fuzz' is not one of"),
     ],
 )
 def test_bad_usage_is_one_message_and_exit_2(fastballoon, arguments, message):
@@ -47,6 +51,23 @@ def test_a_vm_that_does_not_run_is_a_missing_precondition(fastballoon, arguments
     error = json.loads(result.stdout)["error"]
     assert "there is no VM" in error["message"]
     assert "vm list" in error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "built"),
+    [
+        ([], ["kernel-fast", "qemu-fast", "image"]),
+        (["--variant", "stock"], ["kernel-stock", "qemu-stock", "image"]),
+        (["--variant", "fast-debug"], ["kernel-fast-debug", "image"]),
+        (["--variant", "fast-hostile"], ["qemu-fast-hostile", "image"]),
+        (["qemu", "--variant", "fast-sanitized"], ["qemu-fast-sanitized"]),
+    ],
+)
+def test_what_a_build_makes(fastballoon, arguments, built):
+    result = fastballoon("--json", "build", "--dry-run", *arguments)
+    planned = [one["artifact"] for one in json.loads(result.stdout)["artifacts"]]
+    assert len(planned) == len(built), planned
+    assert all(name.startswith(start) for name, start in zip(planned, built, strict=True)), planned
 
 
 def test_listing_nothing(fastballoon):

@@ -44,6 +44,9 @@ def test_each_shell_gets_a_script(fastballoon, shell):
         (["vm", "status", "x"], [], ["database"]),
         (["bench", ""], ["inflate", "deflate"], ["doctor"]),
         (["inflate", "--method", "p"], ["page-bitmap", "pfn"], ["auto"]),
+        (["build", "--variant", "fast-"], ["fast-debug", "fast-sanitized", "fast-fuzz", "fast-hostile"], ["stock"]),
+        (["vm", "start", "--kernel", "f"], ["fast", "fast-debug"], ["fast-hostile"]),
+        (["vm", "start", "--qemu", "f"], ["fast", "fast-hostile"], ["fast-debug", "fast-fuzz"]),
     ],
 )
 def test_what_is_offered(fastballoon, running, words, offered, withheld):

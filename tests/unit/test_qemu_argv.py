@@ -62,6 +62,13 @@ def test_virtio_mem_lends_a_part_of_the_memory():
     assert "virtio-mem-pci,id=vmem0,memdev=vmem0-ram,requested-size=3072M" in after(argv, "-device")
 
 
+def test_shared_memory_is_a_memfd_of_the_memory_that_is_not_lent():
+    argv = spec(shared_memory=True, pluggable_bytes=1 << 30).argv()
+    assert after(argv, "-machine") == ["pc,memory-backend=ram"]
+    assert "memory-backend-memfd,id=ram,size=3072M,share=on" in after(argv, "-object")
+    assert after(spec().argv(), "-machine") == ["pc"]
+
+
 def test_a_disk_of_zeros_fills_the_buffers_that_are_read_into():
     (disk,) = after(spec(zero_disk_bytes=1 << 30).argv(), "-blockdev")
     assert f"size={1 << 30}" in disk
