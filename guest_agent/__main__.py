@@ -37,6 +37,14 @@ VERBS = {
     "churn_kill": "workload.churn_kill",
     "watch_start": "watch.watch_start",
     "watch_finish": "watch.watch_finish",
+    "offline_blocks": "strain.offline_blocks",
+    "fault_huge": "strain.fault_huge",
+    "free_by_order": "strain.free_by_order",
+    "take_start": "strain.take_start",
+    "take_told": "strain.take_told",
+    "take_end": "strain.take_end",
+    "read_kcore": "strain.read_kcore",
+    "swap_on": "strain.swap_on",
 }
 
 

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 
 
-def spin(_: Callable[[int], None], *, seconds: float) -> dict[str, float]:
-    """Keep every CPU busy for some time.
+def spin(progress: Callable[[int], None], *, seconds: float) -> dict[str, float]:
+    """Keep every CPU busy for some time; tell of progress once, when it begins.
 
     :returns: ``cpus``; ``loops`` that all of them did together, to be compared with a run that nothing disturbed;
         ``longest_gap_s``, the longest time for which one of them did not run.
     """
     cpus = os.cpu_count() or 1
     with multiprocessing.get_context("fork").Pool(cpus) as pool:
-        results = pool.map(_spin, [seconds] * cpus, chunksize=1)
+        pending = pool.map_async(_spin, [seconds] * cpus, chunksize=1)
+        progress(0)
+        results = pending.get()
     return {
         "cpus": cpus,
         "loops": sum(loops for loops, _ in results),

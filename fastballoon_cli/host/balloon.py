@@ -11,11 +11,16 @@ __all__ = ["BalloonDevice", "DeviceCounters", "QueueCounters"]
 
 @dataclass(frozen=True)
 class QueueCounters:
-    """What one queue has cost since the device was made (QEMU property ``x-counters``)."""
+    """What one queue has cost since the device was made (QEMU property ``x-counters``).
+
+    :ivar errors: messages that were not done, or not whole.
+    :ivar refused: blocks of them that are no RAM of the guest.
+    """
 
     kicks: int
     messages: int
     errors: int
+    refused: int
     pages: int
     discards: int
     translate_ns: int
@@ -124,6 +129,7 @@ def _queue(raw: dict[str, int]) -> QueueCounters:
         kicks=raw["kicks"],
         messages=raw["messages"],
         errors=raw["errors"],
+        refused=raw.get("refused", 0),
         pages=raw["pages"],
         discards=raw["discards"],
         translate_ns=raw["translate-ns"],

@@ -7,7 +7,7 @@ from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp
 
 __all__ = ["CAPABILITY", "FreePages", "method", "query"]
 
-#: Of a migration; off unless it is asked for.
+#: Of a migration. On by default in a QEMU that has it: whoever wants all of memory sent says so.
 CAPABILITY = "x-skip-free-pages"
 _NS = 1e9
 

@@ -16,6 +16,12 @@ from fastballoon_cli.units import PAGE_BYTES, format_size
 __all__ = ["METHODS", "deflate", "inflate"]
 
 METHODS = ("auto", "page-bitmap", "pfn")
+#: The driver's counters of what keeps a balloon from growing, the weightiest first.
+_REASONS = {
+    "inflate_oom_pauses": "the guest has run out of memory, and its balloon does not grow for a while",
+    "inflate_floor": "it leaves the guest its last available memory (the driver's floor_kbytes)",
+    "inflate_exhausted": "the guest's kernel has no page left to give",
+}
 
 
 @dataclass(frozen=True)
@@ -143,10 +149,9 @@ def _what_stops_it(session: Session, before: _Reading) -> str | None:
     now = session.ask("balloon") if before.guest is not None else None
     if now is None or before.guest is None:
         return None
-    if now.get("inflate_floor", 0) > before.guest.get("inflate_floor", 0):
-        return "it leaves the guest its last available memory (the driver's floor_kbytes)"
-    if now.get("inflate_exhausted", 0) > before.guest.get("inflate_exhausted", 0):
-        return "the guest's kernel has no page left to give"
+    for counter, reason in _REASONS.items():
+        if now.get(counter, 0) > before.guest.get(counter, 0):
+            return reason
     return None
 
 

@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.02
 _ARRIVAL_SECONDS = 5.0
 _AGENT_SECONDS = 30.0
 _TOO_SLOW = "the guest may write faster than memory is sent: raise --bandwidth, --downtime-limit or --timeout"
-#: What pages are left out for must not be used together with these.
+#: With one of these a QEMU does not ask the guest for its free pages.
 _NOT_WITH_SKIPPING = ("postcopy-ram", "background-snapshot", "x-colo")
 
 
@@ -156,7 +156,7 @@ def _method(qmp: Qmp, device: BalloonDevice, options: Options) -> str | None:
     on = migration.capabilities(qmp)
     if conflicts := [name for name in _NOT_WITH_SKIPPING if on.get(name)]:
         raise PreconditionError(
-            f"free pages cannot be skipped: this QEMU's migration capability {conflicts[0]} is on",
+            f"no free page would be skipped: QEMU asks for none with {conflicts[0]}, a migration capability that is on",
             hint="switch it off with migrate-set-capabilities, or migrate without --skip-free",
         )
     return found
@@ -173,7 +173,7 @@ def _set_up(source: Qmp, destination: Qmp, options: Options) -> None:
     # What somebody has switched on at the source has to be on at the destination as well.
     wanted = {name: True for name, state in there.items() if state} | {"events": True, "return-path": True}
     if free_pages.CAPABILITY in there:
-        # At the destination it keeps the few pages that come from filling huge ones.
+        # Said both ways, as it is on by default. At the destination it keeps single pages from filling huge ones.
         wanted[free_pages.CAPABILITY] = options.skip_free
     migration.set_capabilities(destination, wanted)
     migration.set_capabilities(source, wanted)

@@ -91,7 +91,7 @@ def test_free_page_hinting_is_used_and_named_and_refused_with_postcopy(tool, boo
             migration.set_capabilities(qmp, {"postcopy-ram": postcopy})
         assert tool.ok("vm", "status", "hint")["skip_free_method"] == "free-page-hint"
         if postcopy:
-            assert "postcopy-ram is on" in tool.refused(3, "--vm", "hint", "migrate", "--skip-free")["message"]
+            assert "none with postcopy-ram" in tool.refused(3, "--vm", "hint", "migrate", "--skip-free")["message"]
     tool.ok("--vm", "hint", "vm", "touch", "--size", "300M")
     # So slow that hints win the race against the memory that they are about, on a busy host too.
     asked = tool.ok("--vm", "hint", "migrate", "--skip-free", "--bandwidth", "64M")

@@ -1,0 +1,77 @@
+"""What an inflated balloon does to its host: how soon the monitor answers meanwhile, and whether memory creeps back."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fastballoon_cli.host import procfs
+from fastballoon_cli.ops import balloon, vm
+from fastballoon_cli.ops.session import hold
+from fastballoon_cli.progress import Silent
+from tests.conftest import await_true
+from tests.guest.strained import GIB, MIB, Asking, without_huge_pages
+
+pytestmark = pytest.mark.guest
+
+KHUGEPAGED = Path("/sys/kernel/mm/transparent_hugepage/khugepaged")
+
+
+@pytest.mark.parametrize(
+    ("memory", "size"),
+    [
+        (2 * GIB, 1536 * MIB),
+        pytest.param(12 * GIB, 8 * GIB, marks=(pytest.mark.long, pytest.mark.timeout(1500))),
+    ],
+)
+def test_the_monitor_answers_while_a_guest_gives_memory(boot, record_property, memory, size):
+    """On a host without huge pages, where each page is freed by itself."""
+    longest = {}
+    for method, options in (("pfn", "x-page-bitmap=off"), ("page-bitmap", "")):
+        with without_huge_pages():
+            boot("giving", memory_bytes=memory, balloon_options=options)
+        with hold("giving", Silent(), need_agent=True) as session:
+            vm.touch(session.agent, Silent(), size=size * 17 // 16)
+            before = procfs.rss_bytes(session.record.pid)
+            with Asking("giving") as asking:
+                result = balloon.inflate(session, size, timeout=600, progress=Silent())
+            assert result.method == method
+            assert before - procfs.rss_bytes(session.record.pid) >= 0.9 * size
+            longest[method] = asking.longest
+        vm.stop("giving", Silent())
+    record_property("longest answer, s", longest)
+    assert longest["page-bitmap"] <= max(0.02, 2 * longest["pfn"]), longest
+
+
+@contextmanager
+def _khugepaged_hurries():
+    """Have the host's khugepaged go through all memory as fast as it can: this is of the whole machine."""
+    hurry = {"scan_sleep_millisecs": "0", "alloc_sleep_millisecs": "0", "pages_to_scan": "65536"}
+    before = {name: (KHUGEPAGED / name).read_text() for name in hurry}
+    try:
+        for name, value in hurry.items():
+            (KHUGEPAGED / name).write_text(value)
+        yield lambda: int((KHUGEPAGED / "full_scans").read_text())
+    finally:
+        for name, value in before.items():
+            (KHUGEPAGED / name).write_text(value)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_what_a_fragmented_guest_has_given_does_not_creep_back(boot, record_property):
+    """A page here and a page there must not have khugepaged make whole huge pages of the balloon's memory."""
+    if procfs.thp_setting() == "never":
+        pytest.skip("this host makes no huge pages")
+    boot("pieces", "--memory", "2G")
+    with hold("pieces", Silent(), need_agent=True) as session:
+        session.agent.call("fragment", every=64, timeout=300)
+        balloon.inflate(session, 1280 * MIB, progress=Silent())
+        before = procfs.rss_bytes(session.record.pid)
+        with _khugepaged_hurries() as scans:
+            begun = scans()
+            # The one that is under way, and two more.
+            await_true(lambda: scans() >= begun + 3, seconds=300, what="khugepaged to go through twice")
+        after = procfs.rss_bytes(session.record.pid)
+    record_property("rss", {"before": before // MIB, "after": after // MIB})
+    assert after <= 1.05 * before + 32 * MIB, (before // MIB, after // MIB)

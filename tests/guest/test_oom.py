@@ -1,0 +1,143 @@
+"""No guest is brought to a stop by its balloon, and one that is out of memory is helped soon."""
+
+import re
+
+import pytest
+
+from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.ops import vm
+from fastballoon_cli.ops.session import hold
+from fastballoon_cli.progress import Silent
+from tests.conftest import kernel_warnings
+from tests.guest.strained import GIB, MIB, aim, settled, take
+
+pytestmark = pytest.mark.guest
+
+LONG = (pytest.mark.long, pytest.mark.timeout(600))
+#: Within which a process has what it asks for, or is ended, and a new SSH connection has been answered.
+TAKEN, ANSWERED = 15.0, 5.0
+
+
+def _boot(boot, name, *, memory, variant="fast", movable=0, swap=0, oom=True):
+    boot(
+        name,
+        memory_bytes=memory,
+        kernel=variant,
+        qemu=variant,
+        balloon_options="deflate-on-oom=on" if oom else "",
+        append=f"movablecore={movable // MIB}M" if movable else "",
+        scratch_disk_bytes=swap,
+    )
+
+
+def _squeeze(name, target, *, swap=0):
+    """Inflate as far towards a target as it goes, and leave the target there; return the balloon's size."""
+    with hold(name, Silent(), need_agent=True, patience=20) as session:
+        if swap:
+            session.agent.call("swap_on")
+        return aim(session, target)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("swap", [0, GIB], ids=["no-swap", "swap"])
+@pytest.mark.parametrize(
+    ("memory", "target", "movable", "size"),
+    [
+        # Within the floor, beyond it, beyond it with one kind of memory, and more than there is.
+        pytest.param(3 * GIB, 2700 * MIB, 1280 * MIB, 900 * MIB, id="within-the-floor-movable"),
+        pytest.param(3 * GIB, 2900 * MIB, 1280 * MIB, 900 * MIB, id="beyond-the-floor-movable"),
+        pytest.param(3 * GIB, 2900 * MIB, 0, 900 * MIB, id="beyond-the-floor"),
+        pytest.param(3 * GIB, 3000 * MIB, 1280 * MIB, 900 * MIB, id="beyond-all-movable"),
+        pytest.param(3 * GIB, 3000 * MIB, 0, 900 * MIB, id="beyond-all"),
+    ],
+)
+def test_a_process_has_its_memory_or_is_killed_and_the_guest_answers(
+    boot, record_property, memory, target, movable, size, swap
+):
+    _boot(boot, "squeezed", memory=memory, movable=movable, swap=swap)
+    record_property("balloon", _squeeze("squeezed", target, swap=swap) // MIB)
+    took = take("squeezed", size, limit=60)
+    record_property("took", took)
+    assert took.longest_answer_s <= ANSWERED, took
+    assert took.killed or (took.seconds is not None and took.seconds <= TAKEN), took
+
+
+@pytest.mark.parametrize(
+    ("memory", "target", "size"),
+    [(GIB, 640 * MIB, 500 * MIB), pytest.param(3 * GIB, 2 * GIB, 1200 * MIB, marks=LONG)],
+)
+def test_a_process_that_needs_what_is_in_the_balloon_has_it_soon(tool, boot, record_property, memory, target, size):
+    _boot(boot, "rescued", memory=memory)
+    assert _squeeze("rescued", target) == target
+    took = take("rescued", size, limit=60, after=3.0)
+    record_property("took", took)
+    assert took.seconds is not None, took
+    assert took.seconds <= TAKEN, took
+    assert took.oom_kills == 0, took
+    assert took.longest_answer_s <= 2.0, took
+    assert not [line for line in kernel_warnings(tool, "rescued") if "WARNING" in line or "BUG" in line]
+
+
+def _count(log, word):
+    return sum(word in line for line in log.read_text().splitlines())
+
+
+def test_with_an_unmodified_qemu_the_balloon_goes_as_far_as_ever(tool, boot, record_property):
+    """Idle memory goes to swap for it, which MemAvailable knows nothing of."""
+    idle, target = 600 * MIB, 512 * MIB
+    sizes, writes, said = {}, {}, {}
+    for kernel in ("stock", "fast"):
+        boot(kernel, memory_bytes=GIB, kernel=kernel, qemu="stock", scratch_disk_bytes=GIB)
+        with hold(kernel, Silent(), need_agent=True) as session:
+            session.agent.call("swap_on")
+            session.agent.call("take_start", size=idle, seconds=600.0, idle=True, timeout=60)
+            # Into QEMU's log.
+            session.qmp.execute("trace-event-set-state", {"name": "virtio_balloon_set_config", "enable": True})
+            sizes[kernel] = aim(session, target, still=8.0)
+            writes[kernel] = _count(session.record.spec.qemu_log, "virtio_balloon_set_config")
+            said[kernel] = int(tool.in_guest(kernel, "dmesg | grep -c virtio_balloon || true"))
+        vm.stop(kernel, Silent())
+    record_property("sizes", sizes)
+    record_property("writes", writes)
+    assert sizes["stock"] == target
+    assert sizes["fast"] >= sizes["stock"]
+    assert writes["fast"] <= 2 * writes["stock"], (writes, said)
+    assert said["fast"] <= said["stock"] + 1
+
+
+def test_a_balloon_that_waits_at_its_floor_is_quiet(tool, boot, record_property):
+    """It says once that it waits, writes its size only when that has changed, and looks ever less often."""
+    boot("floor", "--memory", "1G")
+    with hold("floor", Silent(), need_agent=True) as session:
+        aim(session, 1000 * MIB, still=3.0)
+        session.qmp.execute("trace-event-set-state", {"name": "virtio_balloon_set_config", "enable": True})
+        log = session.record.spec.qemu_log
+        before = session.agent.call("balloon")
+        size = aim(session, 1000 * MIB, still=10.0)
+        after = session.agent.call("balloon")
+        assert 700 * MIB < size < 1000 * MIB
+        record_property("writes", _count(log, "virtio_balloon_set_config"))
+        record_property("looks", after["inflate_floor"] - before["inflate_floor"])
+        assert _count(log, "virtio_balloon_set_config") <= 5
+        # Every 0.2 s would be 50 times.
+        assert after["inflate_floor"] - before["inflate_floor"] <= 15
+        said = [line for line in tool.in_guest("floor", "dmesg --raw").splitlines() if "virtio_balloon" in line]
+        assert len(said) <= 2, said
+        # No warning, and no notice either: <6> is information.
+        assert all(int(re.match(r"<(\d+)>", line)[1]) & 7 == 6 for line in said), said
+        # It goes on as soon as it is asked for what can be had.
+        assert aim(session, 256 * MIB) == 256 * MIB
+        assert settled(lambda: session.agent.call("balloon")["num_pages"] * 4096, 256 * MIB) == 256 * MIB
+    assert kernel_warnings(tool, "floor") == []
+
+
+def test_memory_that_comes_free_at_the_floor_is_taken(boot):
+    boot("floor", "--memory", "1G")
+    with hold("floor", Silent(), need_agent=True) as session:
+        session.agent.call("take_start", size=300 * MIB, seconds=300.0, idle=True, timeout=60)
+        target = 700 * MIB
+        held = aim(session, target, still=3.0)
+        assert held < target
+        session.agent.call("take_end")
+        assert settled(BalloonDevice(session.qmp).size, target, still=20) == target
