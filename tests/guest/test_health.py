@@ -10,15 +10,15 @@ from fastballoon_cli.progress import Silent
 from tests.conftest import kernel_warnings
 from tests.guest.strained import GIB, MIB, PAGE, on_both, settled, shared_rss, spinning
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.long]
 
-#: A test as the issue has it, beside a smaller one that is run every time.
-LONG = (pytest.mark.long, pytest.mark.timeout(900))
+#: For the full size; the smaller one beside it takes a minute.
+FULL_SIZE = pytest.mark.timeout(900)
 #: A block of memory that the kernel plugs and unplugs as a whole.
 BLOCK = 128 * MIB
 
 
-@pytest.mark.parametrize(("memory", "size"), [(GIB, 384 * MIB), pytest.param(4 * GIB, 2 * GIB, marks=LONG)])
+@pytest.mark.parametrize(("memory", "size"), [(GIB, 384 * MIB), pytest.param(4 * GIB, 2 * GIB, marks=FULL_SIZE)])
 def test_memory_blocks_can_be_offlined_with_an_inflated_balloon(boot, record_property, memory, size):
     def offline(session):
         balloon.inflate(session, size, progress=Silent())
@@ -61,7 +61,7 @@ def test_virtio_mem_unplugs_as_far_with_an_inflated_balloon(boot, record_propert
     ("memory", "pieces", "size", "huge"),
     [
         (GIB, 448 * MIB, 384 * MIB, 128 * MIB),
-        pytest.param(4 * GIB, 2 * GIB, 1536 * MIB, 512 * MIB, marks=LONG),
+        pytest.param(4 * GIB, 2 * GIB, 1536 * MIB, 512 * MIB, marks=FULL_SIZE),
     ],
 )
 def test_huge_pages_can_be_had_beside_an_inflated_balloon(boot, record_property, memory, pieces, size, huge):
@@ -91,7 +91,7 @@ def test_huge_pages_can_be_had_beside_an_inflated_balloon(boot, record_property,
 
 
 @pytest.mark.parametrize(
-    ("memory", "movable"), [(GIB, 640 * MIB), pytest.param(4 * GIB, 3 * GIB, marks=LONG)]
+    ("memory", "movable"), [(GIB, 640 * MIB), pytest.param(4 * GIB, 3 * GIB, marks=FULL_SIZE)]
 )  # fmt: skip
 def test_movable_memory_comes_back_in_few_batches_while_others_run(boot, record_property, memory, movable):
     seconds = 4.0 * memory / GIB
@@ -148,7 +148,7 @@ def test_reading_kcore_does_not_bring_the_balloon_back(boot):
 
 
 @pytest.mark.parametrize(
-    ("memory", "left"), [(GIB, 64 * MIB), pytest.param(12 * GIB, 100 * MIB, marks=LONG)]
+    ("memory", "left"), [(GIB, 64 * MIB), pytest.param(12 * GIB, 100 * MIB, marks=FULL_SIZE)]
 )  # fmt: skip
 def test_what_an_answer_costs_depends_on_what_is_free(boot, record_property, memory, left):
     """Most of the guest is page cache: looking for what is free must not look at all of that."""

@@ -12,7 +12,7 @@ from fastballoon_cli.progress import Silent
 from tests.conftest import await_true
 from tests.guest.strained import GIB, MIB, Asking, without_huge_pages
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.long]
 
 KHUGEPAGED = Path("/sys/kernel/mm/transparent_hugepage/khugepaged")
 
@@ -21,7 +21,7 @@ KHUGEPAGED = Path("/sys/kernel/mm/transparent_hugepage/khugepaged")
     ("memory", "size"),
     [
         (2 * GIB, 1536 * MIB),
-        pytest.param(12 * GIB, 8 * GIB, marks=(pytest.mark.long, pytest.mark.timeout(1500))),
+        pytest.param(12 * GIB, 8 * GIB, marks=pytest.mark.timeout(1500)),
     ],
 )
 def test_the_monitor_answers_while_a_guest_gives_memory(boot, record_property, memory, size):
@@ -57,7 +57,6 @@ def _khugepaged_hurries():
             (KHUGEPAGED / name).write_text(value)
 
 
-@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_what_a_fragmented_guest_has_given_does_not_creep_back(boot, record_property):
     """A page here and a page there must not have khugepaged make whole huge pages of the balloon's memory."""

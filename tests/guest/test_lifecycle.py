@@ -1,7 +1,6 @@
 """Whatever ends the balloon device ends it in time, and nothing warns of it: reboot, unbind, suspend, a failure."""
 
 import threading
-import time
 
 import pytest
 
@@ -49,13 +48,13 @@ def guest(tool):
     tool.ok("vm", "stop", "guest")
 
 
-def is_well(tool, name):
-    """Assert that a guest's balloon works, that its memory is whole, and that nothing was warned of."""
+def is_well(tool, name, *, said=()):
+    """Assert that a guest's balloon works, that its memory is whole, and that nothing was warned of but ``said``."""
     assert not has_panicked(name)
     assert tool.ok("--vm", name, "inflate", "--target", "256M")["balloon_bytes"]["after"] == 256 * MIB
     assert tool.ok("--vm", name, "deflate")["balloon_bytes"]["after"] == 0
     assert tool.ok("--vm", name, "vm", "touch", "--verify")["mismatches"] == 0
-    assert kernel_warnings(tool, name) == []
+    assert [line.partition(": ")[2] for line in kernel_warnings(tool, name)] == list(said)
 
 
 def timed(tool, name, command):
@@ -97,6 +96,8 @@ def test_starting_again_while_the_balloon_moves(tool, guest, way):
 
 
 def test_a_device_that_has_failed_can_be_unbound_and_works_again_after_that(tool, guest, tmp_path):
+    total = "grep MemTotal /proc/meminfo"
+    whole = tool.in_guest(guest, total)
     tool.ok("--vm", guest, "inflate", "--target", "128M")
     device = balloon_device(tool, guest)
     with hold(guest, Silent()) as session:
@@ -107,15 +108,13 @@ def test_a_device_that_has_failed_can_be_unbound_and_works_again_after_that(tool
         # Who waits for an answer to this, waits for ever.
         session.qmp.execute("balloon", {"value": MEMORY // 2})
     await_true(lambda: tool.in_guest(guest, "dmesg | grep 'Device failed' || :"), what="the driver to hear of it")
-    time.sleep(0.5)  # for a worker that does not know to begin
-    small = int(tool.in_guest(guest, "grep MemTotal /proc/meminfo").split()[1])
+    assert tool.in_guest(guest, total) != whole
     assert timed(tool, guest, f"echo {device} > {DRIVER}/unbind") < SECONDS
-    whole = int(tool.in_guest(guest, "grep MemTotal /proc/meminfo").split()[1])
-    assert whole - small == 128 << 10
+    assert tool.in_guest(guest, total) == whole
     tool.in_guest(guest, f"echo {device} > {DRIVER}/bind && dmesg --clear")
     await_true(lambda: tool.ok("vm", "status", guest)["balloon_bytes"] == MEMORY // 2, what="the balloon to fill")
     tool.ok("--vm", guest, "deflate")
-    is_well(tool, guest)
+    is_well(tool, guest, said=["Device failed, the balloon stays as it is"])
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +134,8 @@ def fill_cache(name, size):
 
 
 def cached(tool, name):
-    return int(tool.in_guest(name, "grep ^Cached: /proc/meminfo").split()[1]) << 10
+    """Return the bytes of a guest's page cache; a disk's own is what meminfo calls buffers."""
+    return int(tool.in_guest(name, "awk '/^(Buffers|Cached):/ {n += $2} END {print n}' /proc/meminfo")) << 10
 
 
 def hangs(tool, name, command):
@@ -208,4 +208,5 @@ def test_a_drop_ends_early_when_the_device_goes(tool, reading, way):
         assert cached(tool, reading) > 64 * MIB
     assert tool.ok("--vm", reading, "drop-cache")["method"] == "balloon"
     assert cached(tool, reading) < 64 * MIB
-    assert kernel_warnings(tool, reading) == []
+    # But for the mounts of a disk that has no file system.
+    assert [line for line in kernel_warnings(tool, reading) if "Can't find ext4 filesystem" not in line] == []

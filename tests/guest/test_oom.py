@@ -58,7 +58,7 @@ def test_a_process_has_its_memory_or_is_killed_and_the_guest_answers(
     _boot(boot, "squeezed", memory=memory, movable=movable, swap=swap)
     record_property("balloon", _squeeze("squeezed", target, swap=swap) // MIB)
     took = take("squeezed", size, limit=60)
-    record_property("took", took)
+    record_property("took", str(took))
     assert took.longest_answer_s <= ANSWERED, took
     assert took.killed or (took.seconds is not None and took.seconds <= TAKEN), took
 
@@ -71,7 +71,7 @@ def test_a_process_that_needs_what_is_in_the_balloon_has_it_soon(tool, boot, rec
     _boot(boot, "rescued", memory=memory)
     assert _squeeze("rescued", target) == target
     took = take("rescued", size, limit=60, after=3.0)
-    record_property("took", took)
+    record_property("took", str(took))
     assert took.seconds is not None, took
     assert took.seconds <= TAKEN, took
     assert took.oom_kills == 0, took
