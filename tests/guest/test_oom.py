@@ -13,7 +13,6 @@ from tests.guest.strained import GIB, MIB, aim, settled, take
 
 pytestmark = pytest.mark.guest
 
-LONG = (pytest.mark.long, pytest.mark.timeout(600))
 #: Within which a process has what it asks for, or is ended, and a new SSH connection has been answered.
 TAKEN, ANSWERED = 15.0, 5.0
 
@@ -63,10 +62,9 @@ def test_a_process_has_its_memory_or_is_killed_and_the_guest_answers(
     assert took.killed or (took.seconds is not None and took.seconds <= TAKEN), took
 
 
-@pytest.mark.parametrize(
-    ("memory", "target", "size"),
-    [(GIB, 640 * MIB, 500 * MIB), pytest.param(3 * GIB, 2 * GIB, 1200 * MIB, marks=LONG)],
-)
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("memory", "target", "size"), [(GIB, 640 * MIB, 500 * MIB), (3 * GIB, 2 * GIB, 1200 * MIB)])
 def test_a_process_that_needs_what_is_in_the_balloon_has_it_soon(tool, boot, record_property, memory, target, size):
     _boot(boot, "rescued", memory=memory)
     assert _squeeze("rescued", target) == target
@@ -83,6 +81,7 @@ def _count(log, word):
     return sum(word in line for line in log.read_text().splitlines())
 
 
+@pytest.mark.long
 def test_with_an_unmodified_qemu_the_balloon_goes_as_far_as_ever(tool, boot, record_property):
     """Idle memory goes to swap for it, which MemAvailable knows nothing of."""
     idle, target = 600 * MIB, 512 * MIB

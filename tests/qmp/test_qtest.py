@@ -16,6 +16,7 @@ pytestmark = pytest.mark.qemu
 _HOSTILE = 20
 
 
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("program", [Path(target).name for target in QTESTS])
 def test_qtest_cases_pass(program):
     qtest = build.qtest(Silent())
@@ -25,7 +26,7 @@ def test_qtest_cases_pass(program):
         env=os.environ | {"QTEST_QEMU_BINARY": str(qemu.binary)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
     results = [line for line in ran.stdout.splitlines() if line.startswith(("ok ", "not ok "))]
