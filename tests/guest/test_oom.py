@@ -81,7 +81,6 @@ def _count(log, word):
     return sum(word in line for line in log.read_text().splitlines())
 
 
-@pytest.mark.long
 def test_with_an_unmodified_qemu_the_balloon_goes_as_far_as_ever(tool, boot, record_property):
     """Idle memory goes to swap for it, which MemAvailable knows nothing of."""
     idle, target = 600 * MIB, 512 * MIB
