@@ -91,7 +91,7 @@ def _dry_run(ctx: Context, options: ops.Options, *, drop_cache: bool) -> None:
         folder = vms.vm_dir(ctx.vm)
         source, destination, meeting = folder / "0/qmp.sock", folder / "1/qmp.sock", folder / "1/migration.sock"
         commands = [f"fastballoon vm start --name {ctx.vm}"]
-    knows_of_free_pages = record is None or record.qemu == "fast"
+    knows_of_free_pages = record is None or record.qemu != "stock"
     if drop_cache:
         commands.append(qmp_line(source, "x-balloon-drop-cache", mode="pagecache"))
     limits = {"max-bandwidth": options.bandwidth, "downtime-limit": round(options.downtime_s * 1000)}

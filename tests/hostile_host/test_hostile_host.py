@@ -102,13 +102,18 @@ def test_buffers_returned_wrongly(host, case):
     host.is_whole()
 
 
-@pytest.mark.parametrize("deflating", [False, True], ids=["inflate", "deflate"])
-def test_buffers_kept_for_a_while(host, deflating):
+def keep_a_buffer(host, deflating):
+    """Have the device keep a buffer of an inflation or a deflation, which is not done then."""
     if deflating:
         host.moves_to(FULL)
     host.say(f"never:{DEFLATE if deflating else INFLATE}:0")
     host.device.set_target(0 if deflating else FULL)
     await_true(lambda: host.misdeeds() > 0, seconds=30, what="the device to keep a buffer")
+
+
+@pytest.mark.parametrize("deflating", [False, True], ids=["inflate", "deflate"])
+def test_buffers_kept_for_a_while(host, deflating):
+    keep_a_buffer(host, deflating)
     host.answers()
     # Last one first: out of the order in which they were sent.
     host.say("off")
@@ -118,11 +123,7 @@ def test_buffers_kept_for_a_while(host, deflating):
 @pytest.mark.parametrize("deflating", [False, True], ids=["inflate", "deflate"])
 def test_buffers_kept_for_ever(host, deflating):
     """Whoever unbinds the driver does not wait for the host."""
-    if deflating:
-        host.moves_to(FULL)
-    host.say(f"never:{DEFLATE if deflating else INFLATE}:0")
-    host.device.set_target(0 if deflating else FULL)
-    await_true(lambda: host.misdeeds() > 0, seconds=30, what="the device to keep a buffer")
+    keep_a_buffer(host, deflating)
     host.unbind()
     host.answers()
     host.say("off")
@@ -132,12 +133,8 @@ def test_buffers_kept_for_ever(host, deflating):
 
 @pytest.mark.parametrize("deflating", [False, True], ids=["inflate", "deflate"])
 def test_device_that_needs_a_reset(host, deflating):
-    if deflating:
-        host.moves_to(FULL)
     # So that it is in the middle of it, and not done already.
-    host.say(f"never:{DEFLATE if deflating else INFLATE}:0")
-    host.device.set_target(0 if deflating else FULL)
-    await_true(lambda: host.misdeeds() > 0, seconds=30, what="the device to keep a buffer")
+    keep_a_buffer(host, deflating)
     host.say("error")
     host.answers()
     host.unbind()
