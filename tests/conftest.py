@@ -203,13 +203,14 @@ def boot(tool: Tool) -> Iterator[Any]:
     """Boot guests for one test: ``boot("name", "--variant", "stock")``; they are stopped after it.
 
     What the command has no option for is given by name, and then all of it: ``boot("name", memory_bytes=1 << 30)``.
+    So is a ``timeout`` in seconds.
     """
     started = []
 
-    def start(name: str, *options: str, **request: Any) -> None:
+    def start(name: str, *options: str, timeout: float = 120, **request: Any) -> None:
         started.append(name)
         if request:
-            vm_ops.start(vm_ops.Request(name=name, **request), Silent())
+            vm_ops.start(vm_ops.Request(name=name, **request), Silent(), timeout=timeout)
         else:
             tool.ok("vm", "start", "--name", name, *options)
 

@@ -168,6 +168,10 @@ def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Re
             left -= time.monotonic() - begun
             if not tries_left or left <= 0 or not _may_pass(e):
                 raise
+            # On a host that is merely busy, another attempt needs more time than this one had, not what is left over.
+            patience *= 2
+            if patience + _BOOT_PATIENCE > left:
+                patience = left
             progress.warn(f"{e.message}; starting '{request.name}' once more")
     raise AssertionError("unreachable")
 

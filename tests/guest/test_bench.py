@@ -100,7 +100,9 @@ def test_the_merged_rivals_are_measured_too(tool, tmp_path):
     assert methods == {"fast": "page-bitmap", "virtio-mem": "virtio-mem", "stock-reporting": "pfn"}
     for case in document["cases"]:
         sizes = case["guest_memory"]["bytes"]
-        assert (case["guest_memory"]["of"], sizes[0], sizes[-1]) == ("left", GIB, GIB // 2)
+        assert (case["guest_memory"]["of"], sizes[-1]) == ("left", GIB // 2)
+        # Where it is asked for, it may have begun to shrink.
+        assert GIB - (16 << 20) <= sizes[0] <= GIB
     reporting = document["cases"][2]["provenance"]["device_options"]
     assert reporting["free-page-reporting"] is True
     assert cases["virtio-mem"]["host_rss_bytes_after"] < 0.7 * GIB

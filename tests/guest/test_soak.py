@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.guest, pytest.mark.timeout(SECONDS + 600)]
 
 
 def test_random_targets_for_five_minutes(tool, boot):
-    boot("soak")
+    # It begins together with all the others, at a lower priority.
+    boot("soak", memory_bytes=4 * GIB, timeout=400)
     chance = random.Random(20160301)
     end = time.monotonic() + SECONDS
     moves = 0

@@ -17,21 +17,34 @@ class Heard(Silent):
         self.warnings.append(message)
 
 
+class Outcomes(list):
+    """What becomes of each attempt, how long each lasts, and how long each may last, in seconds."""
+
+    lasts = 0.0
+
+    def __init__(self):
+        self.had = []
+
+
 @pytest.fixture
 def boots(tmp_path, monkeypatch):
     """What becomes of each attempt to boot; an exception is raised, anything else is the VM."""
-    outcomes = []
+    outcomes = Outcomes()
     monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
     monkeypatch.setattr(vm, "plan", lambda request, progress: None)
 
     def boot(planned, request, progress, timeout):
         assert vms.vm_dir("v").is_dir()
         assert 0 < timeout <= 100
+        outcomes.had.append(timeout)
         outcome = outcomes.pop(0)
+        now[0] += min(timeout, outcomes.lasts)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
+    now = [0.0]
+    monkeypatch.setattr(vm.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(vm, "_boot", boot)
     return outcomes
 
@@ -68,6 +81,15 @@ def test_a_guest_that_never_comes_up_is_an_error_in_the_end(boots):
     with pytest.raises(GuestError):
         start(Silent())
     assert not boots
+
+
+def test_on_a_busy_host_another_attempt_has_more_time(boots):
+    """100 s are 45 and all the rest, not twice 45 and a hopeless 10."""
+    boots += [GuestError("no answer")] * 2
+    boots.lasts = 1000
+    with pytest.raises(GuestError):
+        start(Silent())
+    assert boots.had == [45, 55]
 
 
 @pytest.mark.parametrize(
