@@ -1,6 +1,7 @@
 """QEMU for the host, with or without the patch series, and the programs that test its balloon device."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -282,8 +283,10 @@ def _verify(binary: Path, work: Job) -> str:
 
     :raise BuildError: it does not run, or lacks the balloon.
     """
-    answer = work.run([binary, "--version"]).split()
+    answer = work.run([binary, "--version"])
     work.run([binary, "-device", "virtio-balloon-pci,help"])
-    if len(answer) < 4 or answer[0] != "QEMU":
-        raise BuildError(f"{binary} does not say which version it is: {' '.join(answer)[:80]}")
-    return answer[3]
+    # A sanitizer may have something to say before that.
+    version = re.search(r"^QEMU emulator version (\S+)", answer, re.MULTILINE)
+    if not version:
+        raise BuildError(f"{binary} does not say which version it is: {' '.join(answer.split())[:80]}")
+    return version[1]
