@@ -33,7 +33,9 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _found(folder: Path) -> str:
-    return "\n".join(path.read_text(errors="replace") for path in folder.glob("*san.*"))
+    lines = [line for path in folder.glob("*san.*") for line in path.read_text(errors="replace").splitlines()]
+    # Each process begins with it.
+    return "\n".join(line for line in lines if "ASan doesn't fully support makecontext" not in line)
 
 
 def test_the_sanitizers_are_there(tmp_path):
