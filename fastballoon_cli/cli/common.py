@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
@@ -49,12 +49,12 @@ class _Quantity(click.ParamType[_T]):
         self.name, self._parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> _T:  # noqa: ARG002
-        if not isinstance(value, str):
-            return cast(_T, value)
+        option = f"{param.opts[0]}: " if param and param.opts else ""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise UsageError(f"{option}{value!r} is no {self.name}")
         try:
-            return self._parse(value)
+            return self._parse(str(value))
         except UsageError as e:
-            option = f"{param.opts[0]}: " if param and param.opts else ""
             raise UsageError(f"{option}{e.message}", hint=e.hint) from e
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from fastballoon_cli.build import BOOTABLE, COMMON
 from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import SIZE, Context, complete_vm, pass_context
+from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import vm as ops
@@ -23,7 +24,7 @@ _VARIANT = click.Choice([v.value for v in COMMON])
 _BOOT_SECONDS = 120.0
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def vm() -> None:
     """Start, stop and look at VMs."""
 
