@@ -6,6 +6,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -89,8 +91,9 @@ def _interrupt_on_signals() -> None:
 
 def _open_streams() -> None:
     """Give a process that was started with a stream closed something to write to."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")
-    sys.stderr = sys.stderr or open(os.devnull, "w")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
 
 
 def _flush(code: int) -> int:
@@ -112,10 +115,8 @@ def _usage(error: click.ClickException) -> UsageError:
 
 
 def _fail(output: Output, error: FastballoonError) -> int:
-    try:
+    with suppress(OSError):  # nobody may be left to be told but by the exit code
         output.error(error)
-    except OSError:
-        pass  # nobody is left to be told but by the exit code
     return error.exit_code
 
 

@@ -94,7 +94,6 @@ def qmp_line(monitor: Path, command: str, **arguments: object) -> str:
 def complete_vm(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Return the names of running VMs that begin so, for a shell's completion."""
     try:
-        alive = [name for name in vms.all_names() if (record := vms.load(name)) and record.alive]
+        return [name for name in vms.all_names() if name.startswith(incomplete) and vms.lives(name)]
     except FastballoonError:
         return []  # a shell that completes is no place for an error
-    return [name for name in alive if name.startswith(incomplete)]

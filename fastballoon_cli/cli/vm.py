@@ -11,8 +11,9 @@ from fastballoon_cli.build import BOOTABLE, COMMON
 from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import SIZE, Context, complete_vm, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
-from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.errors import FastballoonError, PreconditionError, VmLostError
 from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
+from fastballoon_cli.host.vms import UnknownRecordError
 from fastballoon_cli.ops import vm as ops
 from fastballoon_cli.ops import vm_status
 from fastballoon_cli.ops.session import hold, running
@@ -86,10 +87,24 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
     Example:
       fastballoon vm stop
     """
-    names = vm_status.names() if every else [name or ctx.vm]
-    for each in names:
-        ops.stop(each, ctx.output)
-    ctx.output.emit({"schema_version": 1, "stopped": names}, f"stopped: {', '.join(names) or 'nothing ran'}")
+    if not every:
+        ops.stop(name or ctx.vm, ctx.output)
+        ctx.output.emit({"schema_version": 1, "stopped": [name or ctx.vm]}, f"stopped: {name or ctx.vm}")
+        return
+    stopped: list[str] = []
+    failed: dict[str, FastballoonError] = {}
+    for each in vm_status.names():
+        try:
+            ops.stop(each, ctx.output)
+            stopped.append(each)
+        except FastballoonError as e:
+            failed[each] = e
+            ctx.output.warn(f"'{each}' was not stopped: {e.message}")
+    reasons = {each: e.message for each, e in failed.items()}
+    document = {"schema_version": 1, "stopped": stopped, "failed": reasons}
+    ctx.output.emit(document, f"stopped: {', '.join(stopped) or 'nothing' if failed else 'nothing ran'}")
+    if failed:
+        sys.exit(next(iter(failed.values())).exit_code)
 
 
 @vm.command("list")
@@ -107,14 +122,15 @@ def list_(ctx: Context) -> None:
             statuses.append(vm_status.status(name))
         except VmLostError:
             continue  # it ended just now
-        except PreconditionError:
-            statuses.append({"name": name, "state": "starting"})
+        except FastballoonError as e:
+            statuses.append({"name": name, "state": _state(e), "reason": e.message})
     table = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("name", "state", "variant", "memory", "balloon", "host RSS", "method", "accel", "pid"):
         table.add_column(column)
     for status in statuses:
         table.add_row(*_row(status))
-    ctx.output.emit({"schema_version": 1, "vms": statuses}, table if statuses else "no VM runs")
+    reasons = [f"{one['name']}: {one['reason']}" for one in statuses if one["state"] in {"unknown", "does not answer"}]
+    ctx.output.emit({"schema_version": 1, "vms": statuses}, table if statuses else "no VM runs", *reasons)
 
 
 @vm.command()
@@ -183,6 +199,13 @@ def console(ctx: Context, log: bool) -> None:
         click.echo(record.spec.console_log.read_text(errors="replace"), nl=False)
     else:
         terminal.console(record)
+
+
+def _state(error: FastballoonError) -> str:
+    """Return what to call a VM that cannot be looked at."""
+    if isinstance(error, UnknownRecordError):
+        return "unknown"
+    return "starting" if isinstance(error, PreconditionError) else "does not answer"
 
 
 def _row(status: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import vms
 from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.host.vms import Record
+from fastballoon_cli.ops.settle import settle
 from fastballoon_cli.progress import Progress
 
 __all__ = ["Session", "connect", "connect_agent", "hold", "running"]
@@ -69,10 +70,7 @@ def running(name: str) -> Record:
     """
     record = vms.load(name)
     if record is None:
-        raise PreconditionError(
-            f"there is no VM '{name}'",
-            hint=f"start it: fastballoon vm start --name {name}; or see: fastballoon vm list",
-        )
+        raise vms.no_such(name)
     if not record.alive:
         # Its guest may just have moved on to another QEMU: that one is recorded before the old one ends.
         record = vms.load(name) or record
@@ -107,6 +105,17 @@ def connect_agent(record: Record, *, timeout: float) -> AgentClient:
     return AgentClient(connect(record, timeout=timeout))
 
 
+def _recovered(name: str) -> Record:
+    """Return the record of a VM that runs, after what a migration that was cut short has left is in order."""
+    pair = vms.processes(name)
+    if len(pair) == 2 and any(record.alive for record in pair):
+        return settle(*pair)  # nobody else has lived to do it
+    record = running(name)
+    # A tool that was killed before its destination had a guardian has left the folder that was made for that.
+    vms.forget_processes(record)
+    return record
+
+
 @contextmanager
 def hold(
     name: str, progress: Progress, *, need_agent: bool = False, patience: float = _AGENT_PATIENCE
@@ -120,9 +129,7 @@ def hold(
     :raise GuestError: the agent is needed and does not answer.
     """
     with vms.lock(name) as lock:
-        record = running(name)
-        # A tool that was killed before its destination had a guardian has left the folder that was made for that.
-        vms.forget_processes(record)
+        record = _recovered(name)
         session = Session(record, Qmp(record.spec.qmp_socket), None, progress, lock)
         try:
             try:

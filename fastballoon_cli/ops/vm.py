@@ -4,6 +4,7 @@ import shutil
 import socket
 import time
 import zipapp
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -26,7 +27,6 @@ from fastballoon_cli.units import MIB, format_size
 __all__ = [
     "Request",
     "StartPlan",
-    "await_end",
     "free_port",
     "plan",
     "require_host_memory",
@@ -38,7 +38,6 @@ __all__ = [
 _MIN_MEMORY = 256 * MIB
 #: Kept free on the host beside the guest's memory, for QEMU itself and everybody else.
 _HOST_RESERVE = 512 * MIB
-_QUIT_SECONDS = 5.0
 #: What the guest's init writes to the console when sshd listens, and how long that is waited for.
 _READY = b"fastballoon: ready"
 _SSHD_SECONDS = 20.0
@@ -180,14 +179,14 @@ def _may_pass(error: FastballoonError) -> bool:
 def _attempt(request: Request, progress: Progress, timeout: float) -> Record:
     try:
         # Each attempt has a folder and a lock of its own: what guards QEMU removes the folder with it.
-        with vms.lock(request.name, create=True):
-            return _attempt_locked(request, progress, timeout)
+        with vms.lock(request.name, create=True) as lock:
+            return _attempt_locked(request, progress, timeout, lock)
     except KeyboardInterrupt:
         vms.forget_unless_alive(request.name)  # it may have come between the making of the folder and its locking
         raise
 
 
-def _attempt_locked(request: Request, progress: Progress, timeout: float) -> Record:
+def _attempt_locked(request: Request, progress: Progress, timeout: float, lock: int) -> Record:
     old = vms.load(request.name)
     if old and old.alive:
         raise PreconditionError(
@@ -196,20 +195,21 @@ def _attempt_locked(request: Request, progress: Progress, timeout: float) -> Rec
         )
     try:
         _clear(vms.vm_dir(request.name))
-        return _boot(plan(request, progress), request, progress, timeout)
+        return _boot(plan(request, progress), request, progress, timeout, lock)
     except BaseException:
         vms.forget(request.name)
         raise
 
 
-def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: float) -> Record:
+def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: float, lock: int) -> Record:
     spec = planned.spec
     require_host_memory(spec.memory_bytes, f"a VM of {format_size(spec.memory_bytes)}")
     _furnish(spec)
     progress.step(f"Booting '{spec.name}' ({format_size(spec.memory_bytes)}, {spec.cpus} CPUs, {spec.accel})")
     deadline = time.monotonic() + timeout
     with spec.qemu_log.open("wb") as log:
-        qemu = Guarded(spec.argv(), stdout=log, cleanup=spec.directory)
+        # It holds the lock, too: should the tool die, nobody makes the next VM's folder before this one is removed.
+        qemu = Guarded(spec.argv(), stdout=log, cleanup=spec.directory, hold=[lock])
     try:
         started = procfs.start_time(qemu.pid) or 0
         record = Record(
@@ -271,36 +271,26 @@ def _with_console(error: FastballoonError, spec: QemuSpec) -> FastballoonError:
 
 
 def stop(name: str, progress: Progress) -> None:
-    """Stop a VM and remove all that belongs to it.
+    """Stop a VM and remove all that belongs to it; also one that another version of the tool has started.
 
     :raise PreconditionError: there is none of that name, or somebody else holds it.
     """
     with vms.lock(name):
-        record = vms.load(name)
-        if record is None:
-            if vms.vm_dir(name).is_dir():
-                vms.forget(name)
-                return
-            raise PreconditionError(f"there is no VM '{name}'", hint="see: fastballoon vm list")
         progress.step(f"Stopping '{name}'")
-        if record.alive:
-            try:
-                with Qmp(record.spec.qmp_socket) as qmp:
+        try:
+            records = [vms.load(name), *vms.processes(name)]
+        except vms.UnknownRecordError as e:
+            if e.process is None:
+                raise
+            procfs.kill(*e.process)
+            vms.await_end(*e.process)
+            records = []
+        for record in records:
+            if record and record.alive:
+                with suppress(QmpError, VmLostError), Qmp(record.spec.qmp_socket) as qmp:  # else it is killed
                     qmp.execute("quit")
-            except (QmpError, VmLostError):
-                pass  # it is killed below
-            await_end(record)
+                vms.await_end(record.pid, record.started)
         vms.forget(name)
-
-
-def await_end(record: Record) -> None:
-    """Wait until a QEMU that was told to quit has ended; kill one that does not."""
-    deadline = time.monotonic() + _QUIT_SECONDS
-    while record.alive and time.monotonic() < deadline:
-        time.sleep(0.01)
-    while record.alive:
-        procfs.kill(record.pid, record.started)
-        time.sleep(0.01)
 
 
 def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, verify: bool = False) -> dict[str, Any]:

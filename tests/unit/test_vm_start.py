@@ -1,12 +1,16 @@
 import os
 import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from fastballoon_cli.errors import GuestError, VmLostError
+from fastballoon_cli.errors import GuestError, PreconditionError, VmLostError
 from fastballoon_cli.host import vms
 from fastballoon_cli.ops import vm
 from fastballoon_cli.progress import Silent
+from tests.conftest import await_true
 
 
 class Heard(Silent):
@@ -24,7 +28,7 @@ def boots(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
     monkeypatch.setattr(vm, "plan", lambda request, progress: None)
 
-    def boot(planned, request, progress, timeout):
+    def boot(planned, request, progress, timeout, lock):
         assert vms.vm_dir("v").is_dir()
         assert 0 < timeout <= 100
         outcome = outcomes.pop(0)
@@ -92,3 +96,42 @@ def test_ctrl_c_at_any_moment_before_qemu_leaves_no_folder(boots, monkeypatch, w
     assert not folder.exists()
     boots += ["the VM"]
     assert start(Silent()) == "the VM"
+
+
+def test_whoever_guards_a_killed_start_holds_the_vm_until_its_folder_is_gone(tmp_path, monkeypatch):
+    """So the folder that it removes is never the next VM's."""
+    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+    tool = subprocess.Popen(
+        [sys.executable, "-c", """
+import os, time
+from pathlib import Path
+from fastballoon_cli.host import vms
+from fastballoon_cli.ops import vm
+from fastballoon_cli.progress import Silent
+
+class Spec:
+    name, memory_bytes, cpus, accel, directory = "v", 1, 1, "tcg", vms.vm_dir("v")
+    qemu_log = directory / "log"
+    def argv(self):
+        return ["sleep", "1000"]
+
+vm._furnish = lambda spec: None
+def stay(pid, **_):
+    print(Path(f"/proc/{pid}/stat").read_text().split()[3], flush=True)  # its parent, the guardian
+    time.sleep(1000)
+
+vm.Record = stay
+vm.plan = lambda *_: vm.StartPlan(Spec(), {})
+vm.start(vm.Request(name="v"), Silent())
+"""],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    guardian = int(tool.stdout.readline())
+    os.kill(guardian, signal.SIGSTOP)
+    tool.kill()
+    tool.wait()
+    with pytest.raises(PreconditionError, match="in use"), vms.lock("v", create=True):
+        pass
+    assert vms.vm_dir("v").exists()
+    os.kill(guardian, signal.SIGCONT)
+    await_true(lambda: not vms.vm_dir("v").exists())
