@@ -19,11 +19,12 @@ from fastballoon_cli.ops.settle import settle
 __all__ = ["main"]
 
 
-def main(name: str) -> int:
+def main(name: str, ends: str = "") -> int:
     """Leave one QEMU with the guest, and nothing of the other.
 
     Where that cannot be done, both stay as they are: whoever works with the VM next tries again.
 
+    :param ends: anything: the VM was not to outlive the tool. The source has a guardian of its own, which ends it.
     :returns: 0, or the exit code of what went wrong: the VM was lost.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -31,7 +32,10 @@ def main(name: str) -> int:
     code = 0
     keep = None
     try:
-        keep = _settle(name)
+        if ends:
+            vms.forget(name)
+        else:
+            keep = _settle(name)
     except VmLostError as e:
         print(f"rescue: {e.message}", file=sys.stderr)  # noqa: T201
         code = e.exit_code

@@ -28,6 +28,8 @@ __all__ = ["Handover", "rescue_command"]
 _START_SECONDS = 15.0
 _PACKAGE = Path(fastballoon_cli.__file__).parent
 _LAST_LINES = 5
+_WORDS_SECONDS = 1.0
+_POLL_SECONDS = 0.02
 #: Isolated from the folder that the user happens to be in, any module of which could be taken for one of ours.
 _RESCUE = (
     "import sys; sys.path.append(sys.argv[1]); from fastballoon_cli import rescue; sys.exit(rescue.main(sys.argv[2]))"
@@ -63,7 +65,7 @@ class Handover:
             self._guarded = Guarded(
                 self._spec.argv(),
                 stdout=log,
-                orphaned=rescue_command(spec.name),
+                orphaned=rescue_command(spec.name, ends=session.guardian is not None),
                 hold=[] if session.lock is None else [session.lock],
             )
         started = procfs.start_time(self._guarded.pid) or 0
@@ -98,6 +100,13 @@ class Handover:
         """The destination's record."""
         return self._to
 
+    def last_words(self) -> str | None:
+        """Return what a destination that could not take the guest says of it, in its log; None if it says nothing."""
+        deadline = time.monotonic() + _WORDS_SECONDS
+        while self._to.alive and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)  # the source knows first, and the other one ends when it has said why
+        return _last_words(self._to)
+
     def _leave(self, error: BaseException | None) -> None:
         said = _last_words(self._to)
         with _uninterrupted():
@@ -107,18 +116,25 @@ class Handover:
             except VmLostError:
                 self._guarded.kill()
                 raise
-            if holder is self._to:
+            lifelong = self._session.guardian
+            if holder is not self._to:
+                self._guarded.kill()
+            elif lifelong is None:
                 self._guarded.release()
             else:
-                self._guarded.kill()
+                lifelong.wait()  # it ends with the source
+                self._session.guardian = self._guarded
             self._session.move_to(holder)
         if isinstance(error, VmLostError):
             raise _not_lost(holder is self._to, said) from error
 
 
-def rescue_command(name: str) -> list[str]:
-    """Return what settles the migration of a VM whose tool is gone; see :mod:`fastballoon_cli.rescue`."""
-    return [sys.executable, "-P", "-c", _RESCUE, str(_PACKAGE.parent), name]
+def rescue_command(name: str, *, ends: bool = False) -> list[str]:
+    """Return what settles the migration of a VM whose tool is gone; see :mod:`fastballoon_cli.rescue`.
+
+    :param ends: the VM was not to outlive the tool.
+    """
+    return [sys.executable, "-P", "-c", _RESCUE, str(_PACKAGE.parent), name, *(["ends"] if ends else [])]
 
 
 def _last_words(record: Record) -> str | None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from fastballoon_cli.errors import FastballoonError, QmpError, VmLostError
 from fastballoon_cli.host import migration, procfs, vms
+from fastballoon_cli.host.balloon import BalloonDevice
 from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.host.vms import Record
 
@@ -22,18 +23,20 @@ def settle(source: Record, target: Record) -> Record:
     cut short.
 
     :returns: the record that has the guest, which is the VM's from now on.
-    :raise VmLostError: the guest is gone with its QEMU.
+    :raise VmLostError: the guest is gone with its QEMU; neither of the two is left.
     """
     try:
         holder = _find_holder(source, target)
     except VmLostError:
-        procfs.kill(target.pid, target.started)
-        vms.await_end(target.pid, target.started)
+        for record in (source, target):
+            procfs.kill(record.pid, record.started)
+            vms.await_end(record.pid, record.started)
         raise
     vms.save(holder)
     other = source if holder is target else target
     if other.alive:
         if other is source:
+            _go_on_polling(source, target)
             with suppress(QmpError, VmLostError), Qmp(other.spec.qmp_socket) as qmp:
                 qmp.execute("quit")
         else:
@@ -44,16 +47,22 @@ def settle(source: Record, target: Record) -> Record:
 
 
 def _find_holder(source: Record, target: Record) -> Record:
+    """Return who has the guest.
+
+    With a return path the source is *completed* only when the destination has said that it has the guest and lets it
+    run. From then on the guest's disks, and whom it talked to, may know of what it did there: it cannot go on from what
+    the source remembers. So a source that was seen *completed* never runs again, even if the destination has ended
+    since and the VM is lost with it. Before that the guest has run nowhere but at the source, and goes on there.
+    """
     recorded = vms.load(source.spec.name)
-    if recorded and recorded.spec.generation == target.spec.generation and target.alive:
+    if recorded and recorded.spec.generation == target.spec.generation:
+        target.require_alive()
         return target
     try:
         with Qmp(source.spec.qmp_socket) as qmp:
-            # With a return path the source is complete only when the destination says that the guest runs there.
-            if _end_migration(qmp) == migration.COMPLETED and _runs(target):
-                return target
-            _let_run(qmp)
-            return source
+            if not _has_handed_over(qmp):
+                _let_run(qmp)
+                return source
     except VmLostError:
         if _runs(target):
             return target
@@ -62,6 +71,26 @@ def _find_holder(source: Record, target: Record) -> Record:
     except QmpError:
         # It does not answer. Unless it has handed the guest over, it goes on with it as soon as the other is gone.
         return target if _runs(target) else source
+    _runs(target)  # it may take a moment
+    target.require_alive()
+    return target
+
+
+def _has_handed_over(qmp: Qmp) -> bool:
+    """Return whether the guest is at the destination; if the migration has not come to an end, it is cancelled."""
+    if _end_migration(qmp) != migration.COMPLETED:
+        return False
+    # Otherwise that was an earlier migration, of a guest that somebody has let go on since.
+    return qmp.execute("query-status")["status"] in {"finish-migrate", "postmigrate"}
+
+
+def _go_on_polling(source: Record, target: Record) -> None:
+    """Have the destination ask the guest for statistics as the source did: an unmodified QEMU forgets about it."""
+    with suppress(FastballoonError), Qmp(source.spec.qmp_socket) as here, Qmp(target.spec.qmp_socket) as there:
+        interval = BalloonDevice(here).stats().interval_s
+        device = BalloonDevice(there)
+        if interval and not device.stats().interval_s:
+            device.poll_stats(interval)
 
 
 def _end_migration(qmp: Qmp) -> str:
@@ -79,10 +108,10 @@ def _end_migration(qmp: Qmp) -> str:
 
 
 def _let_run(qmp: Qmp) -> None:
-    # A source whose migration has failed goes on by itself; only one that was complete has to be told.
+    # A source whose migration has failed goes on by itself, in a moment.
     deadline = time.monotonic() + _SETTLE_SECONDS / 2
-    while (status := qmp.execute("query-status")["status"]) != "running":
-        if status == "postmigrate" or time.monotonic() > deadline:
+    while qmp.execute("query-status")["status"] != "running":
+        if time.monotonic() > deadline:
             qmp.execute("cont")
             return
         time.sleep(_POLL_SECONDS)

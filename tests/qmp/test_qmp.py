@@ -103,6 +103,41 @@ def test_counters_and_options_of_either_variant(qemu):
         assert "x-page-bitmap" not in device.options()
 
 
+@pytest.mark.parametrize("variant", ["fast", "stock"])
+@pytest.mark.parametrize("kind", ["pc-dimm", "nvdimm", "plugged later", "virtio-mem"])
+def test_the_balloon_is_counted_against_dimms_too(qemu, variant, kind):
+    """As QEMU does, or the size would be negative, and a target would be off by all of them."""
+    nvdimm = ("-machine", "nvdimm=on") if kind == "nvdimm" else ()
+    backend = ("-object", "memory-backend-ram,id=m,size=256M")
+    device = {
+        "pc-dimm": ("-device", "pc-dimm,memdev=m"),
+        "nvdimm": ("-device", "nvdimm,memdev=m,label-size=128K"),
+        "plugged later": (),
+        "virtio-mem": ("-device", "virtio-mem-pci,memdev=m,requested-size=256M"),
+    }[kind]
+    memory = ("-m", "512M,slots=1,maxmem=1G")
+    socket, _ = qemu(variant, *memory, *nvdimm, *backend, *device, "-device", "virtio-balloon-pci,id=b")
+    with Qmp(socket) as qmp:
+        if kind == "plugged later":
+            assert BalloonDevice(qmp).size() == 0
+            qmp.execute("device_add", {"driver": "pc-dimm", "memdev": "m", "id": "dimm"})
+        device = BalloonDevice(qmp)
+        assert device.size() == 0
+        counted = 512 if kind == "virtio-mem" else 768
+        assert device.ram_bytes == counted << 20
+        qmp.execute("cont")
+        device.set_target(128 << 20)  # which QEMU accepts: more than 0, and no more than all
+        with pytest.raises(QmpError):
+            device.set_target(device.ram_bytes)
+
+
+def test_statistics_have_an_interval_and_no_age_before_the_first(qemu):
+    socket, _ = qemu("fast", "-device", "virtio-balloon-pci,id=b")
+    with Qmp(socket) as qmp:
+        device = BalloonDevice(qmp)
+        assert (device.stats().interval_s, device.stats().age_s, device.stats().values) == (0, None, {})
+
+
 def test_the_feature_is_off_unless_asked_for(qemu):
     socket, _ = qemu("fast", "-device", "virtio-balloon-pci")
     with Qmp(socket) as qmp:

@@ -138,3 +138,14 @@ def test_killing_on_purpose_asks_nobody(tmp_path):
     assert not start_time(child.pid)
     assert not (tmp_path / "asked").exists()
     child.kill()  # again is no matter
+
+
+def test_a_guardian_that_cannot_be_started_leaves_no_descriptor(monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(OSError, match="no more processes"):
+        Guarded(["true"], stdout=subprocess.DEVNULL)
+    assert set(Path("/proc/self/fd").iterdir()) == before

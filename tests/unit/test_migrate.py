@@ -6,11 +6,13 @@ import json
 import pytest
 from rich.console import Console
 
-from fastballoon_cli.errors import IntegrityError, MigrationError, PreconditionError, QmpError, VmLostError
+from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError, PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host import free_pages, migration
 from fastballoon_cli.host.features import with_features
 from fastballoon_cli.host.qmp import CommandNotFoundError
-from fastballoon_cli.ops import handover, meanwhile, migrate
+from fastballoon_cli.ops import meanwhile, migrate
+from fastballoon_cli.ops import settle as settling
+from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified, migrate_sample
 from fastballoon_cli.results.model import Change
@@ -73,9 +75,9 @@ class Device:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    for module in (migrate, handover):
+    for module in (migrate, settling):
         monkeypatch.setattr(module, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(handover, "_SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(settling, "_SETTLE_SECONDS", 0.05)
 
 
 def watch(monitor, *, timeout=10.0, **options):
@@ -100,6 +102,23 @@ def test_cancelling_and_giving_up_are_told_apart():
     with pytest.raises(MigrationError, match=r"not complete after 0\.01 s") as slow:
         watch(Monitor(["active"]), timeout=0.01)
     assert "--bandwidth" in slow.value.hint
+
+
+def test_a_cancel_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(migrate, "_CANCEL_SECONDS", 0.05)
+    with pytest.raises(MigrationError, match=r"which QEMU did not do within 0\.05 s: it says 'cancelling'"):
+        watch(Monitor(["active"], on_cancel=["cancelling"]), cancel_after_s=0.0)
+
+
+def test_a_failure_has_the_destinations_reason_and_a_cancel_needs_none():
+    def words():
+        return "qemu: property 'x' of the balloon differs"
+
+    for monitor, details in ((Monitor(["failed"]), words()), (Monitor(["active"]), None)):
+        with pytest.raises(MigrationError) as failed:
+            options = migrate.Options(cancel_after_s=0.0)
+            migrate._watch(monitor, options, 10.0, Silent(), "v", last_words=words)
+        assert failed.value.details == details
 
 
 def test_a_cancel_that_comes_too_late_is_no_failure():
@@ -183,10 +202,11 @@ def records(monkeypatch):
             self.name, self.generation, self.qmp_socket = "v", generation, generation
 
     class Record:
-        pid, started = 1, 1
+        started = 1
 
         def __init__(self, generation):
             self.spec = Spec(generation)
+            self.pid = generation
             self.killed = False
 
         @property
@@ -206,16 +226,16 @@ def records(monkeypatch):
             raise monitors[generation]
         return monitors[generation]
 
-    monkeypatch.setattr(handover, "Qmp", connect)
-    monkeypatch.setattr(handover.vms, "load", lambda name: saved[-1] if saved else source)
-    monkeypatch.setattr(handover.vms, "save", saved.append)
-    monkeypatch.setattr(handover.vms, "forget_processes", lambda record: None)
-    monkeypatch.setattr(handover.procfs, "kill", lambda *_: setattr(target, "killed", True))
+    monkeypatch.setattr(settling, "Qmp", connect)
+    monkeypatch.setattr(settling.vms, "load", lambda name: saved[-1] if saved else source)
+    monkeypatch.setattr(settling.vms, "save", saved.append)
+    monkeypatch.setattr(settling.vms, "forget_processes", lambda record: None)
 
-    def end(record):
-        record.killed = True
+    def end(pid, _started):
+        (source, target)[pid].killed = True
 
-    monkeypatch.setattr(handover, "await_end", end)
+    monkeypatch.setattr(settling.procfs, "kill", end)
+    monkeypatch.setattr(settling.vms, "await_end", end)
     return source, target, monitors, saved
 
 
@@ -238,27 +258,97 @@ def records(monkeypatch):
 def test_whoever_has_the_guest_is_left(records, here, there, winner):
     source, target, monitors, saved = records
     monitors.update({number: it for number, it in enumerate((here, there)) if it is not None})
-    holder = handover.settle(source, target)
+    holder = settling.settle(source, target)
     assert holder is (source, target)[winner]
     assert saved == [holder]
     assert (source, target)[1 - winner].alive is False
     # Wherever it is cut short it can be done again, with the same end.
     monitors.pop(1 - winner, None)
-    assert handover.settle(source, target) is holder
+    assert settling.settle(source, target) is holder
 
 
-def test_a_source_that_was_complete_goes_on_if_nobody_has_taken_over(records):
+@pytest.mark.parametrize("paused", ["finish-migrate", "postmigrate"])
+def test_a_source_that_was_complete_never_runs_again(records, paused):
+    """The guest has run at the destination, and is lost with that: its disks know of what the source does not."""
+    source, target, monitors, saved = records
+    monitors[0] = Monitor(["completed"], run=paused)
+    with pytest.raises(VmLostError):
+        settling.settle(source, target)
+    assert not monitors[0].told("cont")
+    assert source.killed
+    assert saved == []
+
+
+def test_a_guest_that_was_handed_over_and_recorded_is_not_looked_for_at_the_source(records):
+    source, target, monitors, saved = records
+    saved.append(target)
+    monitors[0] = Monitor(["completed"], run="postmigrate")
+    with pytest.raises(VmLostError):
+        settling.settle(source, target)
+    assert not monitors[0].told("cont")
+
+
+def test_a_destination_that_has_the_guest_keeps_it_though_somebody_has_paused_it(records):
     source, target, monitors, _ = records
     monitors[0] = Monitor(["completed"], run="postmigrate")
-    assert handover.settle(source, target) is source
+    monitors[1] = Monitor(["completed"], run="paused")
+    assert settling.settle(source, target) is target
+
+
+def test_an_earlier_migration_of_a_guest_that_went_on_is_not_taken_for_this_one(records):
+    """A snapshot, say: the tool was killed before its own migration had begun."""
+    source, target, monitors, _ = records
+    monitors[0] = Monitor(["completed"], run="running")
+    monitors[1] = Monitor(["none"], run="inmigrate")
+    assert settling.settle(source, target) is source
+
+
+def test_a_source_that_stays_paused_when_its_migration_has_failed_is_told_to_go_on(records):
+    source, target, monitors, _ = records
+    monitors[0] = Monitor(["failed"], run="paused")
+    assert settling.settle(source, target) is source
     assert monitors[0].told("cont")
+
+
+class Polls(Monitor):
+    """A QEMU with a balloon that asks the guest for statistics every so often."""
+
+    def __init__(self, interval, *statuses, **more):
+        super().__init__(statuses, **more)
+        self.interval = interval
+
+    def execute(self, command, arguments=None, **_):
+        match command:
+            case "qom-list":
+                return [{"name": "balloon0", "type": "child<virtio-balloon-pci>"}]
+            case "query-memory-size-summary":
+                return {"base-memory": 1}
+            case "query-memory-devices":
+                return []
+            case "qom-get" if arguments["property"] == "guest-stats":
+                return {"last-update": 0, "stats": {}}
+            case "qom-get":
+                return self.interval
+            case "qom-set":
+                self.interval = arguments["value"]
+                return {}
+        return super().execute(command, arguments)
+
+
+@pytest.mark.parametrize(("here", "there", "after"), [(2, 0, 2), (0, 0, 0), (2, 5, 5)])
+def test_statistics_are_polled_at_the_destination_as_before(records, here, there, after):
+    source, target, monitors, _ = records
+    monitors[0] = Polls(here, "completed", run="postmigrate")
+    monitors[1] = Polls(there, "completed")
+    assert settling.settle(source, target) is target
+    assert monitors[1].interval == after
 
 
 def test_a_lost_source_takes_the_destination_along(records):
     source, target, monitors, saved = records
     monitors[1] = Monitor(run="inmigrate")
     with pytest.raises(VmLostError):
-        handover.settle(source, target)
+        settling.settle(source, target)
     assert target.killed
     assert saved == []
 
@@ -363,3 +453,89 @@ def test_a_migration_that_was_never_begun_has_no_figures():
             return {}
 
     assert migration.query(Fresh()) == migration.Migration(status="none")
+
+
+class Pair:
+    """Two QEMUs for a migration that is made up."""
+
+    source = destination = None
+
+    def __init__(self, session):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class Says(Agent):
+    """An agent that answers some verbs; ``broken`` ones fail."""
+
+    def __init__(self, *broken):
+        self.broken, self.closed = broken, False
+
+    def call(self, verb, **_):
+        if verb in self.broken:
+            raise GuestError(f"the agent did not answer '{verb}'")
+        return {"churn_finish": {"pages": 9, "mismatches": 0, "failed": []}, "memory": {"MemFree": 1}}.get(verb)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def moved(monkeypatch):
+    """Migrate with these agents, the first before it and each further one as somebody connects after it."""
+
+    def move(*agents, error=None, verify=True):
+        left = list(agents)
+        name = type("Spec", (), {"name": "v"})()
+        record = type("R", (), {"spec": name})()
+        session = Session(record, None, left.pop(0), Silent())
+
+        def connect(_record, timeout):
+            if not left or left[0] is None:
+                raise GuestError("the guest's SSH did not answer")
+            return left.pop(0)
+
+        ran = migrate._Ran(
+            migration=migration.Migration(status="completed"), free_pages=None, paused_s=None, guest_cpu_s=0, begun=0
+        )
+
+        def run(*_):
+            if error:
+                raise error
+            return ran
+
+        monkeypatch.setattr(migrate, "connect_agent", connect)
+        monkeypatch.setattr(meanwhile, "connect_agent", connect)
+        monkeypatch.setattr(migrate, "check", lambda *_: None)
+        monkeypatch.setattr(migrate, "Handover", Pair)
+        monkeypatch.setattr(migrate, "_set_up", lambda *_: None)
+        monkeypatch.setattr(migrate, "_run", run)
+        monkeypatch.setattr(migrate, "BalloonDevice", lambda qmp: type("D", (), {"options": dict})())
+        monkeypatch.setattr(migrate, "provenance", lambda *_: {})
+        return migrate.migrate(session, migrate.Options(verify=verify), progress=Silent())
+
+    return move
+
+
+def test_a_guest_that_answers_no_more_has_not_been_verified(moved):
+    assert moved(Says(), Says()).verified == Verified(9, 0)
+    with pytest.raises(IntegrityError, match="its agent does not answer after the migration"):
+        moved(Says(), None)
+    with pytest.raises(IntegrityError, match="its agent does not answer after the migration"):
+        moved(Says(), None, error=MigrationError("it failed; the guest runs on where it was"))
+    # Nothing has been risked yet.
+    with pytest.raises(GuestError, match="nothing can be verified"):
+        moved(None)
+
+
+def test_figures_that_the_guest_does_not_give_end_no_migration(moved):
+    assert moved(Says("watch_start"), Says(), verify=False).guest_min_free_bytes is None
+    assert moved(Says(), Says("watch_finish"), verify=False).guest_min_free_bytes is None
+    # Who did not tell these figures may still tell whether its memory is whole.
+    assert moved(Says(), Says("watch_finish"), Says()).verified == Verified(9, 0)
+    assert moved(Says("watch_start"), Says(), verify=True).verified == Verified(9, 0)

@@ -1,6 +1,7 @@
 """Listing and stopping VMs when one of them is not as it should be; their QEMUs are made up."""
 
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -11,6 +12,7 @@ from fastballoon_cli.host import procfs, vms
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.progress import Silent
 from tests.conftest import await_true
+from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import record
 
 
@@ -93,3 +95,23 @@ def test_stopping_ends_both_qemus_of_a_migration_that_nobody_brought_to_an_end(s
     vm_ops.stop("v", Silent())
     assert procfs.start_time(source.pid) is procfs.start_time(target.pid) is None
     assert not vms.vm_dir("v").exists()
+
+
+def test_a_session_whose_guest_says_no_goodbye_ends(fastballoon, tmp_path):
+    """After a reboot, or when the guest has moved on to another QEMU."""
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    qemu = FakeQemu("v")
+    try:
+        ran = fastballoon("--vm", "v", "vm", "ssh", "--", "reboot", PATH=f"{program.parent}:{os.environ['PATH']}")
+    finally:
+        qemu.close()
+    assert ran.returncode == 0
+    words = ran.stdout.split()
+    interval, count = (
+        int(next(word for word in words if word.startswith(name)).partition("=")[2])
+        for name in ("ServerAliveInterval", "ServerAliveCountMax")
+    )
+    assert 0 < interval * count <= 30

@@ -3,6 +3,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,7 +35,7 @@ def boots(tmp_path, monkeypatch):
         outcome = outcomes.pop(0)
         if isinstance(outcome, BaseException):
             raise outcome
-        return outcome
+        return SimpleNamespace(record=outcome, guardian=SimpleNamespace(release=lambda: None))
 
     monkeypatch.setattr(vm, "_boot", boot)
     return outcomes
@@ -135,3 +136,51 @@ vm.start(vm.Request(name="v"), Silent())
     assert vms.vm_dir("v").exists()
     os.kill(guardian, signal.SIGCONT)
     await_true(lambda: not vms.vm_dir("v").exists())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_a_borrowed_vm_ends_with_the_tool_whatever_ends_that(tmp_path, monkeypatch, number):
+    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+    tool = subprocess.Popen(
+        [sys.executable, "-c", """
+import time
+from fastballoon_cli.__main__ import _interrupt_on_signals
+from fastballoon_cli.host import vms
+from fastballoon_cli.ops import vm
+from fastballoon_cli.process import Guarded
+from fastballoon_cli.progress import Silent
+from tests.unit.made import record
+
+def boot(planned, request, progress, timeout, lock):
+    qemu = Guarded(["sleep", "1000"], stdout=-3, cleanup=vms.vm_dir("v"), hold=[lock])
+    return vm._Booted(record("v", qemu.pid), qemu, lock)
+
+class Nobody:
+    def __init__(self, *_):
+        pass
+    def execute(self, *_):
+        return {"status": "running"}
+    def close(self):
+        pass
+
+class Agent:
+    def close(self):
+        pass
+
+_interrupt_on_signals()
+vm.plan = lambda *_: None
+vm._boot = boot
+vm.Qmp = Nobody
+vm.Session.meet_agent = lambda self, needed: setattr(self, "agent", Agent())
+with vm.borrow(vm.Request(name="v"), Silent()) as session:
+    print(session.record.pid, flush=True)
+    time.sleep(1000)
+"""],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    qemu = int(tool.stdout.readline())
+    with pytest.raises(PreconditionError, match="in use"), vms.lock("v"):
+        pass
+    tool.send_signal(number)
+    tool.wait(20)
+    await_true(lambda: vms.procfs.start_time(qemu) is None and not vms.vm_dir("v").exists())
