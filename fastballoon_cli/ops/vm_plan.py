@@ -9,7 +9,7 @@ from typing import Any
 from fastballoon_cli import build
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.host import accel, vms
-from fastballoon_cli.host.features import device_properties, with_features
+from fastballoon_cli.host.features import abilities, with_features
 from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES, QemuSpec
 from fastballoon_cli.ops.furnish import furnish
 from fastballoon_cli.process import paste
@@ -102,8 +102,9 @@ def plan(request: Request, progress: Progress) -> StartPlan:
     image = build.image(progress)
     firmware = tuple(qemu.firmware)
     options = request.balloon_options
+    able = abilities(qemu.binary, _BALLOON)
     if request.qemu != build.Variant.STOCK:
-        options = with_features(options, device_properties(qemu.binary, _BALLOON))
+        options = with_features(options, able.properties)
     spec = QemuSpec(
         name=request.name,
         binary=qemu.binary,
@@ -123,6 +124,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         scratch_disk_bytes=request.scratch_disk_bytes,
         zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
         shared_memory=request.shared_memory,
+        sandbox=able.sandbox,
         ssh_port=free_port(),
         directory=directory,
     )

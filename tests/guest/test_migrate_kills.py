@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from fastballoon_cli.errors import PreconditionError, QmpError
+from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.ops import migrate
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
@@ -177,3 +178,23 @@ def test_a_paused_guest_is_not_migrated(tool, moving):
                 migrate.migrate(session, migrate.Options(), progress=Silent())
         finally:
             session.qmp.execute("cont")
+
+
+def test_a_destination_killed_after_the_switchover_is_a_lost_vm(tool, boot, monkeypatch):
+    """The guest has run there: going on at the source would be a journey back in time."""
+    boot("late", "--variant", "stock", "--memory", "512M")
+    seen = []
+
+    def kill_it(destination, progress):
+        source, target = vms.processes("late")
+        with Qmp(source.spec.observer_socket) as qmp:
+            seen.append(qmp.execute("query-status")["status"])
+        os.kill(target.pid, signal.SIGKILL)
+        raise VmLostError("its QEMU has ended")
+
+    monkeypatch.setattr(migrate, "_await_arrival", kill_it)
+    with pytest.raises(VmLostError), hold("late", Silent()) as session:
+        migrate.migrate(session, migrate.Options(), progress=Silent())
+    assert seen == ["postmigrate"]
+    await_true(lambda: not qemus_below(tool.runtime / "late"), what="both QEMUs to be gone")
+    assert "late" not in [it["name"] for it in tool.ok("vm", "list")["vms"]]

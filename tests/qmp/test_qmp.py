@@ -11,6 +11,7 @@ import pytest
 from fastballoon_cli import build
 from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.host.features import abilities
 from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp, connect_when_ready
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Silent
@@ -136,6 +137,15 @@ def test_statistics_have_an_interval_and_no_age_before_the_first(qemu):
     with Qmp(socket) as qmp:
         device = BalloonDevice(qmp)
         assert (device.stats().interval_s, device.stats().age_s, device.stats().values) == (0, None, {})
+
+
+@pytest.mark.parametrize("variant", ["fast", "stock"])
+def test_a_binary_says_what_it_can_do(qemu, variant):
+    binary = build.qemu(build.Variant(variant), Silent()).binary
+    able = abilities(binary, "virtio-balloon-pci")
+    assert ("x-page-bitmap" in able.properties) == (variant == "fast")
+    tried = subprocess.run([binary, "-M", "none", "-sandbox", "on", "-version"], capture_output=True, check=False)
+    assert able.sandbox == (b"sandbox" not in tried.stderr)
 
 
 def test_the_feature_is_off_unless_asked_for(qemu):

@@ -103,3 +103,10 @@ def test_hints_get_the_thread_that_qemu_wants():
 def test_a_disk_that_leaves_buffers_alone():
     (disk,) = after(spec(zero_disk_bytes=1 << 30, zero_disk_leaves_buffers=True).argv(), "-blockdev")
     assert "read-zeroes=off" in disk
+
+
+def test_a_qemu_that_can_confine_itself_does():
+    (how,) = after(spec(sandbox=True).argv(), "-sandbox")
+    assert {"on", "spawn=deny", "elevateprivileges=deny"} <= set(how.split(","))
+    assert after(spec(sandbox=True).successor(1).argv(), "-sandbox") == [how]
+    assert after(spec().argv(), "-sandbox") == []
