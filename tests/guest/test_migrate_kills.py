@@ -181,7 +181,7 @@ def test_a_paused_guest_is_not_migrated(tool, moving):
 
 
 def test_a_destination_killed_after_the_switchover_is_a_lost_vm(tool, boot, monkeypatch):
-    """The guest has run there: going on at the source would be a journey back in time."""
+    """The guest has run there, and the source's memory knows nothing of what it wrote to its disks."""
     boot("late", "--variant", "stock", "--memory", "512M")
     seen = []
 
