@@ -32,7 +32,7 @@ _WORDS_SECONDS = 1.0
 _POLL_SECONDS = 0.02
 #: Isolated from the folder that the user happens to be in, any module of which could be taken for one of ours.
 _RESCUE = (
-    "import sys; sys.path.append(sys.argv[1]); from fastballoon_cli import rescue; sys.exit(rescue.main(sys.argv[2]))"
+    "import sys; sys.path.append(sys.argv[1]); from fastballoon_cli.rescue import main; sys.exit(main(*sys.argv[2:]))"
 )
 
 
@@ -157,7 +157,8 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # no signal handler interrupts another thread
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupting = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in interrupting}
     try:
         yield
     finally:
