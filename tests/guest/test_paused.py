@@ -7,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from fastballoon_cli.host import vms
+from fastballoon_cli.errors import QmpError
+from fastballoon_cli.host import migration, vms
 from fastballoon_cli.host.qmp import Qmp
 from tests.conftest import await_true
 
@@ -84,3 +85,29 @@ def test_a_host_that_gains_nothing_is_told(tool, fast):
     tool.ok("--vm", fast, "vm", "touch")
     assert tool.ok("--vm", fast, "inflate", "--target", "256M")["remarks"] == []
     tool.ok("--vm", fast, "deflate")
+
+
+def test_during_a_background_snapshot_the_host_gains_nothing_and_is_told(tool, fast):
+    tool.ok("--vm", fast, "vm", "touch")
+    with observing(fast) as qmp:
+        try:
+            migration.set_capabilities(qmp, {"background-snapshot": True})
+            migration.set_limits(qmp, bandwidth=MIB, downtime_s=0.3)
+            qmp.execute("migrate", {"uri": "exec:cat > /dev/null"})
+            await_true(lambda: migration.query(qmp).status == "active", what="the snapshot")
+        except QmpError as e:
+            pytest.skip(f"this host's kernel takes no snapshots in the background: {e.message}")
+    assert "busy with another migration or a snapshot" in tool.refused(3, "--vm", fast, "migrate")["message"]
+    result = tool.ok("--vm", fast, "inflate", "--target", "256M")
+    (remark,) = result["remarks"]
+    assert "must not discard memory at present" in remark
+    gained = result["host_rss_bytes"]["before"] - result["host_rss_bytes"]["after"]
+    assert gained < 128 * MIB
+    with observing(fast) as qmp:
+        migration.cancel(qmp)
+        await_true(lambda: migration.query(qmp).ended, what="the end of the snapshot")
+        migration.set_capabilities(qmp, {"background-snapshot": False})
+    before = result["host_rss_bytes"]["before"]
+    await_true(lambda: tool.ok("vm", "status", fast)["host_rss_bytes"] < before - 200 * MIB, what="what was inhibited")
+    tool.ok("--vm", fast, "deflate")
+    assert tool.ok("--vm", fast, "vm", "touch", "--verify")["mismatches"] == 0
