@@ -103,6 +103,8 @@ def _wait(
     """Return after how long the target was reached; the device's sizes on the way there go into ``points``."""
     before = size = device.size()
     if size == target:
+        # The guest may be about to leave it, for the target of a tool that was killed.
+        device.set_target(target)
         return 0.0
     gives_back = target < before
     if not gives_back:

@@ -69,6 +69,12 @@ def test_a_deflation_is_never_withdrawn(error):
     assert device.targets == [100]
 
 
+def test_a_size_that_is_right_already_is_the_target_from_now_on():
+    device = Device(100)
+    assert wait(device, 100) == 0
+    assert device.targets == [100]
+
+
 def test_a_target_that_cannot_be_set_back_is_said_and_hides_no_reason():
     heard = Heard()
     with pytest.raises(GuestError):
