@@ -107,7 +107,8 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
             ctx.output.warn(f"'{each}' was not stopped: {e.message}")
     reasons = {each: e.message for each, e in failed.items()}
     document = {"schema_version": 1, "stopped": stopped, "failed": reasons}
-    ctx.output.emit(document, f"stopped: {', '.join(stopped) or 'nothing' if failed else 'nothing ran'}")
+    nothing = "nothing" if failed else "nothing ran"
+    ctx.output.emit(document, f"stopped: {', '.join(stopped) or nothing}")
     if failed:
         sys.exit(next(iter(failed.values())).exit_code)
 

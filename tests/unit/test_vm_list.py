@@ -86,6 +86,8 @@ def test_stopping_all_goes_on_past_one_that_is_in_use(fastballoon, sleeper):
     assert document["stopped"] == ["a", "c"]
     assert "in use" in document["failed"]["b"]
     assert [one["name"] for one in json.loads(fastballoon("--json", "vm", "list").stdout)["vms"]] == ["b"]
+    assert fastballoon("vm", "stop", "--all").stdout == "stopped: b\n"
+    assert fastballoon("vm", "stop", "--all").stdout == "stopped: nothing ran\n"
 
 
 def test_stopping_ends_both_qemus_of_a_migration_that_nobody_brought_to_an_end(sleeper):
