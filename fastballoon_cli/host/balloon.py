@@ -148,11 +148,9 @@ class BalloonDevice:
         return self._qmp.execute("qom-get", {"path": self._path, "property": name})
 
     def _dimms(self) -> int:
-        """Return the bytes of all DIMMs: memory that virtio-mem lends is memory, but QEMU does not count it here."""
-        dimms = [one["data"] for one in self._qmp.execute("query-memory-devices") if one["type"] in ("dimm", "nvdimm")]
-        # What is behind it: an NVDIMM keeps a part of that for its labels, and QEMU counts that, too.
-        sizes = (self._qmp.execute("qom-get", {"path": dimm["memdev"], "property": "size"}) for dimm in dimms)
-        return sum(map(int, sizes))
+        """Return the bytes of all DIMMs; QEMU counts neither NVDIMMs nor what virtio-mem lends."""
+        devices = self._qmp.execute("query-memory-devices")
+        return sum(int(one["data"]["size"]) for one in devices if one["type"] == "dimm")
 
     def _virtio_status(self) -> dict[str, Any] | None:
         try:

@@ -124,7 +124,7 @@ def test_the_balloon_is_counted_against_dimms_too(qemu, variant, kind):
             qmp.execute("device_add", {"driver": "pc-dimm", "memdev": "m", "id": "dimm"})
         device = BalloonDevice(qmp)
         assert device.size() == 0
-        counted = 512 if kind == "virtio-mem" else 768
+        counted = 512 if kind in ("virtio-mem", "nvdimm") else 768
         assert device.ram_bytes == counted << 20
         qmp.execute("cont")
         device.set_target(128 << 20)  # which QEMU accepts: more than 0, and no more than all
