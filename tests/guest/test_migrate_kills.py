@@ -3,11 +3,13 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
 from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.host.qemu import QemuSpec
 from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.ops import migrate
 from fastballoon_cli.ops.session import hold
@@ -198,3 +200,13 @@ def test_a_destination_killed_after_the_switchover_is_a_lost_vm(tool, boot, monk
     assert seen == ["postmigrate"]
     await_true(lambda: not qemus_below(tool.runtime / "late"), what="both QEMUs to be gone")
     assert "late" not in [it["name"] for it in tool.ok("vm", "list")["vms"]]
+
+
+def test_a_destination_that_refuses_the_guest_says_why(tool, boot, monkeypatch):
+    boot("picky", "--memory", "512M")
+    whole = QemuSpec.successor
+    monkeypatch.setattr(QemuSpec, "successor", lambda self, port: replace(whole(self, port), balloon_options=""))
+    with hold("picky", Silent()) as session, pytest.raises(migrate.MigrationError) as failed:
+        migrate.migrate(session, migrate.Options(), progress=Silent())
+    assert "unsupported. Allowed features" in failed.value.details
+    one_qemu_has_the_guest(tool, "picky", generation=0)
