@@ -6,63 +6,15 @@ import json
 import pytest
 from rich.console import Console
 
-from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError, PreconditionError, QmpError, VmLostError
+from fastballoon_cli.errors import IntegrityError, MigrationError, PreconditionError
 from fastballoon_cli.host import free_pages, migration
 from fastballoon_cli.host.features import with_features
-from fastballoon_cli.host.qmp import CommandNotFoundError
 from fastballoon_cli.ops import meanwhile, migrate
-from fastballoon_cli.ops import settle as settling
-from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified, migrate_sample
 from fastballoon_cli.results.model import Change
 from fastballoon_cli.results.render_migration import migrate_table
-
-RAM = {"total": 1000, "remaining": 500, "mbps": 8.0, "transferred": 400, "dirty-sync-count": 3}
-
-
-class Monitor:
-    """Answers from tables; what a status is asked for moves along a list and stays at its end."""
-
-    def __init__(self, statuses=("none",), *, run="running", capabilities=(), on_cancel=("cancelled",), **commands):
-        self.statuses, self.run, self.on_cancel = list(statuses), run, list(on_cancel)
-        self.capabilities = dict(capabilities)
-        self.commands = {name.replace("_", "-"): answer for name, answer in commands.items()}
-        self.said = []
-
-    def execute(self, command, arguments=None, **_):
-        self.said.append((command, arguments))
-        match command:
-            case "query-migrate":
-                status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-                if isinstance(status, Exception):
-                    raise status
-                return {"status": status, "ram": RAM, "total-time": 1234, "downtime": 56, "setup-time": 7}
-            case "query-status":
-                return {"status": self.run}
-            case "migrate_cancel":
-                self.statuses = list(self.on_cancel)
-            case "cont":
-                self.run = "running"
-            case "query-migrate-capabilities":
-                return [{"capability": name, "state": state} for name, state in self.capabilities.items()]
-            case "migrate-set-capabilities":
-                for one in arguments["capabilities"]:
-                    self.capabilities[one["capability"]] = one["state"]
-            case _:
-                if command in self.commands:
-                    return self.commands[command]
-                raise CommandNotFoundError(command)
-        return {}
-
-    def told(self, command):
-        return [arguments for said, arguments in self.said if said == command]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
+from tests.unit.monitor import Monitor
 
 
 class Device:
@@ -75,9 +27,7 @@ class Device:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    for module in (migrate, settling):
-        monkeypatch.setattr(module, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(settling, "_SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(migrate, "_POLL_SECONDS", 0.001)
 
 
 def watch(monitor, *, timeout=10.0, **options):
@@ -192,167 +142,6 @@ def test_what_qemu_counts_of_free_pages_is_read():
     assert free_pages.query(Monitor(x_query_balloon_free_pages=NEGOTIATED)).answer_s is None
 
 
-@pytest.fixture
-def records(monkeypatch):
-    """Who has the guest: source and target are made of a name each, their monitors are in ``monitors``."""
-    monitors, saved = {}, []
-
-    class Spec:
-        def __init__(self, generation):
-            self.name, self.generation, self.qmp_socket = "v", generation, generation
-
-    class Record:
-        started = 1
-
-        def __init__(self, generation):
-            self.spec = Spec(generation)
-            self.pid = generation
-            self.killed = False
-
-        @property
-        def alive(self):
-            return self.spec.generation in monitors and not self.killed
-
-        def require_alive(self):
-            if not self.alive:
-                raise VmLostError("VM 'v' was lost")
-
-    source, target = Record(0), Record(1)
-
-    def connect(generation):
-        if generation not in monitors:
-            raise VmLostError("no QEMU listens")
-        if isinstance(monitors[generation], Exception):
-            raise monitors[generation]
-        return monitors[generation]
-
-    monkeypatch.setattr(settling, "Qmp", connect)
-    monkeypatch.setattr(settling.vms, "load", lambda name: saved[-1] if saved else source)
-    monkeypatch.setattr(settling.vms, "save", saved.append)
-    monkeypatch.setattr(settling.vms, "forget_processes", lambda record: None)
-
-    def end(pid, _started):
-        (source, target)[pid].killed = True
-
-    monkeypatch.setattr(settling.procfs, "kill", end)
-    monkeypatch.setattr(settling.vms, "await_end", end)
-    return source, target, monitors, saved
-
-
-@pytest.mark.parametrize(
-    ("here", "there", "winner"),
-    [
-        (Monitor(["none"]), Monitor(run="inmigrate"), 0),
-        (Monitor(["active"]), Monitor(run="inmigrate"), 0),
-        (Monitor(["device"], on_cancel=["cancelling", "failed"]), Monitor(run="inmigrate"), 0),
-        (Monitor(["completed"], run="postmigrate"), Monitor(["completed"]), 1),
-        # It was complete before it heard of being cancelled.
-        (Monitor(["device"], run="postmigrate", on_cancel=["completed"]), Monitor(["completed"]), 1),
-        # A source that hangs: the guest is where it runs.
-        (QmpError("no answer"), Monitor(["completed"]), 1),
-        (QmpError("no answer"), Monitor(run="inmigrate"), 0),
-        (None, Monitor(["completed"]), 1),
-        (Monitor(["active"]), None, 0),
-    ],
-)
-def test_whoever_has_the_guest_is_left(records, here, there, winner):
-    source, target, monitors, saved = records
-    monitors.update({number: it for number, it in enumerate((here, there)) if it is not None})
-    holder = settling.settle(source, target)
-    assert holder is (source, target)[winner]
-    assert saved == [holder]
-    assert (source, target)[1 - winner].alive is False
-    # Wherever it is cut short it can be done again, with the same end.
-    monitors.pop(1 - winner, None)
-    assert settling.settle(source, target) is holder
-
-
-@pytest.mark.parametrize("paused", ["finish-migrate", "postmigrate"])
-def test_a_source_that_was_complete_never_runs_again(records, paused):
-    """The guest has run at the destination, and is lost with that: its disks know of what the source does not."""
-    source, target, monitors, saved = records
-    monitors[0] = Monitor(["completed"], run=paused)
-    with pytest.raises(VmLostError):
-        settling.settle(source, target)
-    assert not monitors[0].told("cont")
-    assert source.killed
-    assert saved == []
-
-
-def test_a_guest_that_was_handed_over_and_recorded_is_not_looked_for_at_the_source(records):
-    source, target, monitors, saved = records
-    saved.append(target)
-    monitors[0] = Monitor(["completed"], run="postmigrate")
-    with pytest.raises(VmLostError):
-        settling.settle(source, target)
-    assert not monitors[0].told("cont")
-
-
-def test_a_destination_that_has_the_guest_keeps_it_though_somebody_has_paused_it(records):
-    source, target, monitors, _ = records
-    monitors[0] = Monitor(["completed"], run="postmigrate")
-    monitors[1] = Monitor(["completed"], run="paused")
-    assert settling.settle(source, target) is target
-
-
-def test_an_earlier_migration_of_a_guest_that_went_on_is_not_taken_for_this_one(records):
-    """A snapshot, say: the tool was killed before its own migration had begun."""
-    source, target, monitors, _ = records
-    monitors[0] = Monitor(["completed"], run="running")
-    monitors[1] = Monitor(["none"], run="inmigrate")
-    assert settling.settle(source, target) is source
-
-
-def test_a_source_that_stays_paused_when_its_migration_has_failed_is_told_to_go_on(records):
-    source, target, monitors, _ = records
-    monitors[0] = Monitor(["failed"], run="paused")
-    assert settling.settle(source, target) is source
-    assert monitors[0].told("cont")
-
-
-class Polls(Monitor):
-    """A QEMU with a balloon that asks the guest for statistics every so often."""
-
-    def __init__(self, interval, *statuses, **more):
-        super().__init__(statuses, **more)
-        self.interval = interval
-
-    def execute(self, command, arguments=None, **_):
-        match command:
-            case "qom-list":
-                return [{"name": "balloon0", "type": "child<virtio-balloon-pci>"}]
-            case "query-memory-size-summary":
-                return {"base-memory": 1}
-            case "query-memory-devices":
-                return []
-            case "qom-get" if arguments["property"] == "guest-stats":
-                return {"last-update": 0, "stats": {}}
-            case "qom-get":
-                return self.interval
-            case "qom-set":
-                self.interval = arguments["value"]
-                return {}
-        return super().execute(command, arguments)
-
-
-@pytest.mark.parametrize(("here", "there", "after"), [(2, 0, 2), (0, 0, 0), (2, 5, 5)])
-def test_statistics_are_polled_at_the_destination_as_before(records, here, there, after):
-    source, target, monitors, _ = records
-    monitors[0] = Polls(here, "completed", run="postmigrate")
-    monitors[1] = Polls(there, "completed")
-    assert settling.settle(source, target) is target
-    assert monitors[1].interval == after
-
-
-def test_a_lost_source_takes_the_destination_along(records):
-    source, target, monitors, saved = records
-    monitors[1] = Monitor(run="inmigrate")
-    with pytest.raises(VmLostError):
-        settling.settle(source, target)
-    assert target.killed
-    assert saved == []
-
-
 class Agent:
     def __init__(self, answer):
         self.answer = answer
@@ -453,89 +242,3 @@ def test_a_migration_that_was_never_begun_has_no_figures():
             return {}
 
     assert migration.query(Fresh()) == migration.Migration(status="none")
-
-
-class Pair:
-    """Two QEMUs for a migration that is made up."""
-
-    source = destination = None
-
-    def __init__(self, session):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-
-class Says(Agent):
-    """An agent that answers some verbs; ``broken`` ones fail."""
-
-    def __init__(self, *broken):
-        self.broken, self.closed = broken, False
-
-    def call(self, verb, **_):
-        if verb in self.broken:
-            raise GuestError(f"the agent did not answer '{verb}'")
-        return {"churn_finish": {"pages": 9, "mismatches": 0, "failed": []}, "memory": {"MemFree": 1}}.get(verb)
-
-    def close(self):
-        self.closed = True
-
-
-@pytest.fixture
-def moved(monkeypatch):
-    """Migrate with these agents, the first before it and each further one as somebody connects after it."""
-
-    def move(*agents, error=None, verify=True):
-        left = list(agents)
-        name = type("Spec", (), {"name": "v"})()
-        record = type("R", (), {"spec": name})()
-        session = Session(record, None, left.pop(0), Silent())
-
-        def connect(_record, timeout):
-            if not left or left[0] is None:
-                raise GuestError("the guest's SSH did not answer")
-            return left.pop(0)
-
-        ran = migrate._Ran(
-            migration=migration.Migration(status="completed"), free_pages=None, paused_s=None, guest_cpu_s=0, begun=0
-        )
-
-        def run(*_):
-            if error:
-                raise error
-            return ran
-
-        monkeypatch.setattr(migrate, "connect_agent", connect)
-        monkeypatch.setattr(meanwhile, "connect_agent", connect)
-        monkeypatch.setattr(migrate, "check", lambda *_: None)
-        monkeypatch.setattr(migrate, "Handover", Pair)
-        monkeypatch.setattr(migrate, "_set_up", lambda *_: None)
-        monkeypatch.setattr(migrate, "_run", run)
-        monkeypatch.setattr(migrate, "BalloonDevice", lambda qmp: type("D", (), {"options": dict})())
-        monkeypatch.setattr(migrate, "provenance", lambda *_: {})
-        return migrate.migrate(session, migrate.Options(verify=verify), progress=Silent())
-
-    return move
-
-
-def test_a_guest_that_answers_no_more_has_not_been_verified(moved):
-    assert moved(Says(), Says()).verified == Verified(9, 0)
-    with pytest.raises(IntegrityError, match="its agent does not answer after the migration"):
-        moved(Says(), None)
-    with pytest.raises(IntegrityError, match="its agent does not answer after the migration"):
-        moved(Says(), None, error=MigrationError("it failed; the guest runs on where it was"))
-    # Nothing has been risked yet.
-    with pytest.raises(GuestError, match="nothing can be verified"):
-        moved(None)
-
-
-def test_figures_that_the_guest_does_not_give_end_no_migration(moved):
-    assert moved(Says("watch_start"), Says(), verify=False).guest_min_free_bytes is None
-    assert moved(Says(), Says("watch_finish"), verify=False).guest_min_free_bytes is None
-    # Who did not tell these figures may still tell whether its memory is whole.
-    assert moved(Says(), Says("watch_finish"), Says()).verified == Verified(9, 0)
-    assert moved(Says("watch_start"), Says(), verify=True).verified == Verified(9, 0)
