@@ -130,12 +130,12 @@ def processes(name: str) -> list[Record]:
 
     :raise UnknownRecordError: another version of the tool has written one of them.
     """
-    folder = vm_dir(name)
-    inner = [entry for entry in folder.iterdir() if entry.name.isdigit()] if folder.is_dir() else []
-    return sorted(
-        (record for entry in inner if (record := _read(name, entry / _RECORD))),
-        key=lambda record: record.spec.generation,
-    )
+    try:
+        inner = [entry for entry in vm_dir(name).iterdir() if entry.name.isdigit()]
+    except FileNotFoundError:
+        return []  # it was never there, or has just been stopped
+    found = [record for entry in inner if (record := _read(name, entry / _RECORD))]
+    return sorted(found, key=lambda record: record.spec.generation)
 
 
 def _read(name: str, path: Path) -> Record | None:

@@ -125,3 +125,11 @@ def test_half_a_record_is_no_record(runtime):
     (runtime / "a" / "vm.json").write_text("{")
     with pytest.raises(vms.UnknownRecordError):
         vms.load("a")
+
+
+def test_a_vm_that_goes_away_while_it_is_looked_at_does_not_live(runtime, monkeypatch):
+    record("a")
+    monkeypatch.setattr(vms, "load", lambda name: None)
+    monkeypatch.setattr(vms.Path, "iterdir", lambda self: os.scandir(self / "gone"))
+    assert vms.processes("a") == []
+    assert not vms.lives("a")
