@@ -141,11 +141,19 @@ def test_killing_on_purpose_asks_nobody(tmp_path):
 
 
 def test_a_guardian_that_cannot_be_started_leaves_no_descriptor(monkeypatch):
+    whole, made = os.pipe, []
+
+    def pipe():
+        made.extend(whole())
+        return tuple(made)
+
     def fail(*_, **__):
         raise OSError("no more processes")
 
+    monkeypatch.setattr(os, "pipe", pipe)
     monkeypatch.setattr(subprocess, "Popen", fail)
-    before = set(Path("/proc/self/fd").iterdir())
     with pytest.raises(OSError, match="no more processes"):
         Guarded(["true"], stdout=subprocess.DEVNULL)
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    for descriptor in made:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
