@@ -43,6 +43,8 @@ _HOST_RESERVE = 512 * MIB
 _READY = b"fastballoon: ready"
 _SSHD_SECONDS = 20.0
 _TRIES = 5
+#: Of a guest that has just answered, and is busy with what comes after its boot.
+_AGENT_SECONDS = 30.0
 #: Unmodified QEMU under TCG may send an access to the wrong device while the guest sets up its PCI bus on a busy host
 #: (the QEMU series says how). The kernel then waits for a timer in vain. A boot takes seconds; after so long without
 #: an answer another one is likely to be the quicker way.
@@ -92,7 +94,7 @@ def borrow(request: Request, progress: Progress, *, timeout: float = 120.0) -> I
         record = booted.record
         session = Session(record, Qmp(record.spec.qmp_socket), None, progress, booted.lock, guardian=booted.guardian)
         try:
-            session.meet_agent(needed=True)
+            session.meet_agent(needed=True, patience=_AGENT_SECONDS)
             yield session
         finally:
             session.drop_agent()

@@ -136,9 +136,11 @@ def test_a_bench_that_is_killed_keeps_its_rounds_and_takes_its_guest_along(tool,
     process = tool.start("bench", "inflate", *options, "--out", str(out))
     guest = tool.runtime / f"bench-{process.pid}"
     threading.Thread(target=process.stderr.read, daemon=True).start()
-    await_true(lambda: out.exists() and qemus_below(guest), seconds=100, what="the second round")
-    process.kill()
-    process.wait(timeout=10)
+    try:
+        await_true(lambda: out.exists() and qemus_below(guest), seconds=200, what="the second round")
+    finally:
+        process.kill()
+        process.wait(timeout=10)
     await_true(lambda: not guest.exists() and not qemus_below(guest), what="the guest to be gone")
     document = json.loads(out.read_text())
     assert document["interrupted"] is True

@@ -171,7 +171,7 @@ _interrupt_on_signals()
 vm.plan = lambda *_: None
 vm._boot = boot
 vm.Qmp = Nobody
-vm.Session.meet_agent = lambda self, needed: setattr(self, "agent", Agent())
+vm.Session.meet_agent = lambda self, **_: setattr(self, "agent", Agent())
 with vm.borrow(vm.Request(name="v"), Silent()) as session:
     print(session.record.pid, flush=True)
     time.sleep(1000)
