@@ -18,7 +18,8 @@ SOCKET_PATH = 108
 _HINT_THREAD = "hints"
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-_FW_CFG = "opt/fastballoon"
+#: "opt/" and a reversed domain name (docs/specs/fw_cfg.rst), below a top-level domain that is nobody's.
+_FW_CFG = "opt/localhost.fastballoon"
 #: The plainest one: "max" has string instructions and vector units that TCG runs slower than plain loops.
 _TCG_CPU = "qemu64"
 
