@@ -56,8 +56,11 @@ def load_defaults() -> dict[str, Any]:
     if not named and not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text())
+        read = tomllib.loads(path.read_text())
     except OSError as e:
         raise UsageError(f"cannot read the configuration {path}: {e.strerror}") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise UsageError(f"{path} is not valid TOML: {e}") from e
+    if "json" in read:
+        read.setdefault("as_json", read.pop("json"))  # as it is written on the command line
+    return read

@@ -61,6 +61,9 @@ class Guarded:
                 pass_fds=[status_write, *hold],
                 start_new_session=True,
             )
+        except BaseException:
+            os.close(status_read)
+            raise
         finally:
             os.close(status_write)
         with open(status_read, "rb") as status:

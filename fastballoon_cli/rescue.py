@@ -1,4 +1,4 @@
-"""Bring a migration to an end whose tool was killed: ``python -m fastballoon_cli.rescue VM``.
+"""Bring a migration to an end whose tool was killed.
 
 The destination's guardian becomes this program. So the destination is a child of it, and the VM's lock is open in it
 and held until it has ended.
@@ -8,35 +8,40 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
-from fastballoon_cli.errors import FastballoonError
+from fastballoon_cli.errors import FastballoonError, VmLostError
 from fastballoon_cli.host import vms
-from fastballoon_cli.ops.handover import settle
+from fastballoon_cli.host.vms import Record
+from fastballoon_cli.ops.settle import settle
 
 __all__ = ["main"]
 
 
-def main(name: str) -> int:
+def main(name: str, ends: str = "") -> int:
     """Leave one QEMU with the guest, and nothing of the other.
 
+    Where that cannot be done, both stay as they are: whoever works with the VM next tries again.
+
+    :param ends: anything: the VM was not to outlive the tool. The source has a guardian of its own, which ends it.
     :returns: 0, or the exit code of what went wrong: the VM was lost.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    records = vms.processes(name)
     code = 0
     keep = None
     try:
-        if len(records) == 2:
-            keep = settle(*records)
-        elif recorded := vms.load(name):
-            # It was killed before the destination had a record, or after the source had gone.
-            keep = recorded
-            vms.forget_processes(recorded)
-    except FastballoonError as e:
+        if ends:
+            vms.forget(name)
+        else:
+            keep = _settle(name)
+    except VmLostError as e:
         print(f"rescue: {e.message}", file=sys.stderr)  # noqa: T201
         code = e.exit_code
+    except Exception:
+        traceback.print_exc()
+        return FastballoonError.exit_code
     for pid in _children():
         if keep is None or pid != keep.pid:
             with contextlib.suppress(ProcessLookupError):
@@ -44,9 +49,15 @@ def main(name: str) -> int:
     return code
 
 
+def _settle(name: str) -> Record | None:
+    records = vms.processes(name)
+    if len(records) == 2:
+        return settle(*records)
+    if recorded := vms.load(name):
+        # It was killed before the destination had a record, or after the source had gone.
+        vms.forget_processes(recorded)
+    return recorded
+
+
 def _children() -> list[int]:
     return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

@@ -95,18 +95,29 @@ def _chosen(path: Path) -> str | None:
     return match[1] if match else None
 
 
-def _init_on_alloc() -> bool:
+def _init_on_alloc() -> bool | None:
     match = re.search(r"\binit_on_alloc=(\S+)", Path("/proc/cmdline").read_text())
     if match:
         return match[1] in {"1", "on", "y", "yes"}
     # Without the parameter it is what the kernel was built with, which it says once while booting.
     log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        while True:
-            text = os.read(log, 8192).decode(errors="replace")
-            if "mem auto-init" in text:
-                return "heap alloc:on" in text
-    except (BlockingIOError, BrokenPipeError):
-        return False
+        return said_of_init_on_alloc(lambda: os.read(log, 8192).decode(errors="replace"))
     finally:
         os.close(log)
+
+
+def said_of_init_on_alloc(read: Callable[[], str]) -> bool | None:
+    """Return what the kernel's log says of it, or None where that is no longer there.
+
+    :param read: as os.read(2) reads /dev/kmsg: a record at a time, BlockingIOError behind the last one.
+    """
+    while True:
+        try:
+            text = read()
+        except BlockingIOError:
+            return None
+        except BrokenPipeError:
+            continue  # overwritten while it was read; the next one follows
+        if "mem auto-init" in text:
+            return "heap alloc:on" in text

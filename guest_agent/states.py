@@ -80,7 +80,7 @@ def cache(progress: _Progress, *, size: int, large: bool = False) -> dict[str, i
     before = memory.cached()
     buffer = bytearray(_READ_BYTES)
     if large and not _FILE.exists():
-        _MOUNTED.mkdir()
+        _MOUNTED.mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "erofs", "-o", "ro", _DISK, _MOUNTED], check=True)
     with _source().open("rb", buffering=0) as disk:
         for done in range(0, size, _READ_BYTES):
@@ -129,7 +129,3 @@ def _kept_pages(area: mmap.mmap, size: int, every: int) -> list[int]:
             left -= len(part)
     mask = _FRAME_BITS & (every - 1)
     return [page for page, entry in enumerate(entries) if not entry & mask]
-
-
-def _address(area: mmap.mmap) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(area))

@@ -77,8 +77,10 @@ def export_series(product: Product, folder: Path, progress: Progress) -> list[st
             format_patch = ["format-patch", "-q", "--zero-commit", "--no-numbered", "--no-signature", "-o", scratch]
             git(work, folder, [*format_patch, f"{trees.BASE}..HEAD"])
             made = sorted(Path(scratch).glob("*.patch"))
-            for old in series.patches:
-                old.unlink()
             for patch in made:
                 patch.rename(series.directory / patch.name)
+            # Last, so that there is a whole series at any time.
+            for old in series.patches:
+                if old.name not in {patch.name for patch in made}:
+                    old.unlink()
     return [patch.name for patch in made]

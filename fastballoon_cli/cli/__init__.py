@@ -38,7 +38,13 @@ _COMMANDS = {
     shell_complete=complete_vm,
     help="The VM to work on.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, errors too; all else on stderr.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    envvar="FASTBALLOON_JSON",
+    help="One JSON document on stdout, errors too; all else on stderr.",
+)
 @click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="How long to wait for the guest.")
 @click.option("-v", "--verbose", is_flag=True, help="Show where an internal error came from.")
 @click.version_option(__version__, prog_name="fastballoon")
@@ -63,4 +69,7 @@ def root(ctx: click.Context, vm_name: str, as_json: bool, timeout: float | None,
       eval "$(_FASTBALLOON_COMPLETE=zsh_source fastballoon)"
       _FASTBALLOON_COMPLETE=fish_source fastballoon | source
     """
-    ctx.obj = Context(vm=vm_name, timeout=timeout, verbose=verbose, output=Output(as_json=as_json))
+    # The same one writes an error, and knows of the bar that is on the terminal then.
+    output = ctx.obj if isinstance(ctx.obj, Output) else Output()
+    output.as_json = as_json
+    ctx.obj = Context(vm=vm_name, timeout=timeout, verbose=verbose, output=output)

@@ -2,10 +2,16 @@
 
 import click
 
-from fastballoon_cli.cli.common import SIZE, Context, monitor_of, pass_context, qmp_line, start_default_vm
-from fastballoon_cli.host import vms
-from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
+from fastballoon_cli.cli.common import (
+    SIZE,
+    Context,
+    emit_dry_run,
+    pass_context,
+    start_default_vm,
+    starts_default_vm,
+)
 from fastballoon_cli.ops import balloon, cache
+from fastballoon_cli.ops import dry_run as dry
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.results.render import drop_cache_table, move_table
 
@@ -38,13 +44,16 @@ def inflate(ctx: Context, target: int, method: str, drop_cache: bool, dry_run: b
     """
     out = ctx.output
     if dry_run:
-        _dry_run(ctx, f"inflate to {target} bytes", target, drop_cache=drop_cache)
+        commands = dry.inflate(ctx.vm, target, starts=starts_default_vm(ctx), drop_first=drop_cache)
+        emit_dry_run(ctx, f"inflate to {target} bytes", commands)
         return
     start_default_vm(ctx)
     with hold(ctx.vm, out) as session:
         timeout = ctx.timeout or cache.DEFAULT_SECONDS
         dropped = cache.drop(session, "pagecache", timeout=timeout, progress=out) if drop_cache else None
         result = balloon.inflate(session, target, method=method, timeout=ctx.timeout or _TIMEOUT, progress=out)
+    for remark in result.remarks:
+        out.warn(remark)
     if dropped is None:
         out.emit(result.document(), move_table(result))
     else:
@@ -64,20 +73,9 @@ def deflate(ctx: Context, target: int, dry_run: bool) -> None:
     """
     out = ctx.output
     if dry_run:
-        _dry_run(ctx, f"deflate to {target} bytes", target)
+        emit_dry_run(ctx, f"deflate to {target} bytes", dry.deflate(ctx.vm, target))
         return
-    with hold(ctx.vm, out) as session:
+    # The guest may be in need of memory, and slow to answer: its agent comes after that.
+    with hold(ctx.vm, out, meet_agent=False) as session:
         result = balloon.deflate(session, target, timeout=ctx.timeout or _TIMEOUT, progress=out)
     out.emit(result.document(), move_table(result))
-
-
-def _dry_run(ctx: Context, action: str, target: int, *, drop_cache: bool = False) -> None:
-    record = vms.load(ctx.vm)
-    running = record is not None and record.alive
-    memory = record.spec.memory_bytes if record and running else DEFAULT_MEMORY_BYTES
-    monitor = monitor_of(ctx.vm)
-    commands = [] if running else [f"fastballoon vm start --name {ctx.vm}"]
-    if drop_cache:
-        commands.append(qmp_line(monitor, "x-balloon-drop-cache", mode="pagecache"))
-    commands.append(qmp_line(monitor, "balloon", value=memory - target))
-    ctx.output.emit({"schema_version": 1, "dry_run": True, "action": action, "commands": commands}, *commands)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -166,13 +167,8 @@ def run(
     )
     path = out or Path(f"bench-{scenario}-{plan.guest_state}-{datetime.now():%Y%m%d-%H%M%S}.json")
     # A folder that can't be written to is said now, not when everything has been measured.
-    path.touch()
-    try:
-        result = ops.run(plan, ctx.output)
-    except BaseException:
-        if not path.stat().st_size:
-            path.unlink()
-        raise
+    TemporaryFile(dir=path.parent).close()
+    result = ops.run(plan, ctx.output, lambda so_far: save(path, so_far.document()))
     save(path, result.document())
     ctx.output.emit(result.document(), *bench_tables(result))
     ctx.output.say(f"written to {path}")

@@ -4,8 +4,9 @@ import time
 
 import click
 
-from fastballoon_cli.cli.common import Context, monitor_of, pass_context, qmp_line
+from fastballoon_cli.cli.common import Context, emit_dry_run, pass_context
 from fastballoon_cli.ops import cache
+from fastballoon_cli.ops import dry_run as dry
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.results.render import drop_cache_table
 
@@ -33,9 +34,7 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
       fastballoon drop-cache --mode all
     """
     if dry_run:
-        commands = [qmp_line(monitor_of(ctx.vm), "x-balloon-drop-cache", mode=mode)]
-        action = f"drop the cache ({mode})"
-        ctx.output.emit({"schema_version": 1, "dry_run": True, "action": action, "commands": commands}, *commands)
+        emit_dry_run(ctx, f"drop the cache ({mode})", dry.drop_cache(ctx.vm, mode))
         return
     deadline = time.monotonic() + (ctx.timeout or cache.DEFAULT_SECONDS)
     # An agent that does not answer must leave some of the time for the guest's kernel.

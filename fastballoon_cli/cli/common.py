@@ -1,10 +1,8 @@
 """What the commands share: the context object and the parameter types."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
@@ -19,10 +17,10 @@ __all__ = [
     "SIZE",
     "Context",
     "complete_vm",
-    "monitor_of",
+    "emit_dry_run",
     "pass_context",
-    "qmp_line",
     "start_default_vm",
+    "starts_default_vm",
 ]
 
 _T = TypeVar("_T")
@@ -49,12 +47,12 @@ class _Quantity(click.ParamType[_T]):
         self.name, self._parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> _T:  # noqa: ARG002
-        if not isinstance(value, str):
-            return cast(_T, value)
+        option = f"{param.opts[0]}: " if param and param.opts else ""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise UsageError(f"{option}{value!r} is no {self.name}")
         try:
-            return self._parse(value)
+            return self._parse(str(value))
         except UsageError as e:
-            option = f"{param.opts[0]}: " if param and param.opts else ""
             raise UsageError(f"{option}{e.message}", hint=e.hint) from e
 
 
@@ -66,12 +64,17 @@ RATE = _Quantity("rate", parse_rate)
 DURATION = _Quantity("duration", parse_duration)
 
 
+def starts_default_vm(ctx: Context) -> bool:
+    """Return whether a command that needs a VM starts it: the default one, if it does not run."""
+    if ctx.vm != "default":
+        return False
+    record = vms.load(ctx.vm)
+    return record is None or not record.alive
+
+
 def start_default_vm(ctx: Context) -> None:
     """Start the default VM for a command that needs one, unless the user has named another."""
-    if ctx.vm != "default":
-        return
-    record = vms.load(ctx.vm)
-    if record and record.alive:
+    if not starts_default_vm(ctx):
         return
     ctx.output.say("No VM runs: starting the default one. It will be left running.")
     # Not for those commands that start none: it imports all that builds.
@@ -80,21 +83,14 @@ def start_default_vm(ctx: Context) -> None:
     vm.start(vm.Request(), ctx.output)
 
 
-def monitor_of(vm: str) -> Path:
-    """Return where a VM's monitor is, or will be once it is started; for a dry run to say."""
-    record = vms.load(vm)
-    return record.spec.qmp_socket if record else vms.vm_dir(vm) / "0" / "qmp.sock"
-
-
-def qmp_line(monitor: Path, command: str, **arguments: object) -> str:
-    """Return what a dry run says of a command to QEMU's monitor."""
-    return f"QMP {monitor}: {json.dumps({'execute': command, 'arguments': arguments})}"
+def emit_dry_run(ctx: Context, action: str, commands: list[str]) -> None:
+    """Print what a command would do."""
+    ctx.output.emit({"schema_version": 1, "dry_run": True, "action": action, "commands": commands}, *commands)
 
 
 def complete_vm(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Return the names of running VMs that begin so, for a shell's completion."""
     try:
-        alive = [name for name in vms.all_names() if (record := vms.load(name)) and record.alive]
+        return [name for name in vms.all_names() if name.startswith(incomplete) and vms.lives(name)]
     except FastballoonError:
         return []  # a shell that completes is no place for an error
-    return [name for name in alive if name.startswith(incomplete)]

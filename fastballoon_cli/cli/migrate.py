@@ -2,14 +2,20 @@
 
 import click
 
-from fastballoon_cli.cli.common import DURATION, RATE, Context, pass_context, qmp_line, start_default_vm
+from fastballoon_cli.cli.common import (
+    DURATION,
+    RATE,
+    Context,
+    emit_dry_run,
+    pass_context,
+    start_default_vm,
+    starts_default_vm,
+)
 from fastballoon_cli.errors import UsageError
-from fastballoon_cli.host import free_pages, vms
 from fastballoon_cli.ops import cache
+from fastballoon_cli.ops import dry_migrate as dry
 from fastballoon_cli.ops import migrate as ops
 from fastballoon_cli.ops.session import hold
-from fastballoon_cli.ops.vm import free_port
-from fastballoon_cli.process import paste
 from fastballoon_cli.results.render import drop_cache_table
 from fastballoon_cli.results.render_migration import migrate_table
 
@@ -65,7 +71,8 @@ def migrate(
         verify=verify,
     )
     if dry_run:
-        _dry_run(ctx, options, drop_cache=drop_cache)
+        commands = dry.migrate(ctx.vm, options, starts=starts_default_vm(ctx), drop_first=drop_cache)
+        emit_dry_run(ctx, "migrate", commands)
         return
     start_default_vm(ctx)
     with hold(ctx.vm, out) as session:
@@ -79,28 +86,3 @@ def migrate(
     else:
         both = {**result.document(), "drop_cache": dropped.document()}
         out.emit(both, drop_cache_table(dropped), migrate_table(result))
-
-
-def _dry_run(ctx: Context, options: ops.Options, *, drop_cache: bool) -> None:
-    record = vms.load(ctx.vm)
-    if record and record.alive:
-        successor = record.spec.successor(free_port())
-        source, destination, meeting = record.spec.qmp_socket, successor.qmp_socket, successor.migration_socket
-        commands = [paste(successor.argv())]
-    else:
-        folder = vms.vm_dir(ctx.vm)
-        source, destination, meeting = folder / "0/qmp.sock", folder / "1/qmp.sock", folder / "1/migration.sock"
-        commands = [f"fastballoon vm start --name {ctx.vm}"]
-    knows_of_free_pages = record is None or record.qemu != "stock"
-    if drop_cache:
-        commands.append(qmp_line(source, "x-balloon-drop-cache", mode="pagecache"))
-    limits = {"max-bandwidth": options.bandwidth, "downtime-limit": round(options.downtime_s * 1000)}
-    if knows_of_free_pages:
-        states = [{"capability": free_pages.CAPABILITY, "state": options.skip_free}]
-        commands.append(qmp_line(source, "migrate-set-capabilities", capabilities=states))
-    commands += [
-        qmp_line(source, "migrate-set-parameters", **limits),
-        qmp_line(destination, "migrate-incoming", uri=f"unix:{meeting}"),
-        qmp_line(source, "migrate", uri=f"unix:{meeting}"),
-    ]
-    ctx.output.emit({"schema_version": 1, "dry_run": True, "action": "migrate", "commands": commands}, *commands)

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -19,6 +20,13 @@ _LINE_SECONDS = 3.0
 _FILE_WIDTH = 160
 
 
+class _Console(Console):
+    """One that leaves it to its user what a closed pipe means; rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  # called while the error is handled
+
+
 class Output:
     """What a command writes to; also the :class:`fastballoon_cli.progress.Progress` of everything below.
 
@@ -28,8 +36,8 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         # Without a terminal there is no width to fit into, and a table that was cut short is of no use in a file.
-        self._out = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
-        self._err = Console(stderr=True)
+        self._out = _Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
+        self._err = _Console(stderr=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._title = self._note = ""
@@ -50,7 +58,12 @@ class Output:
 
     def error(self, error: FastballoonError) -> None:
         """Print an error: what is wrong, what to do, and what led to it."""
-        self.finish()
+        self._clear()
+        if error.details:
+            self._tell(escape(error.details), style="dim")
+        self._tell(f"[bold red]error:[/] {escape(error.message)}")
+        if error.hint:
+            self._tell(f"[bold]hint:[/] {escape(error.hint)}")
         if self.as_json:
             document = {
                 "schema_version": _SCHEMA_VERSION,
@@ -63,19 +76,15 @@ class Output:
                 },
             }
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        if error.details:
-            self._err.print(escape(error.details), style="dim", soft_wrap=True)
-        self._err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True, highlight=False)
-        if error.hint:
-            self._err.print(f"[bold]hint:[/] {escape(error.hint)}", soft_wrap=True, highlight=False)
+            sys.stdout.flush()
 
     def say(self, message: str) -> None:
         """Print a line for people, to stderr."""
-        self._err.print(escape(message), soft_wrap=True, highlight=False)
+        self._tell(escape(message))
 
     def warn(self, message: str) -> None:
         """Print a warning, to stderr."""
-        self._err.print(f"[yellow]warning:[/] {escape(message)}", soft_wrap=True, highlight=False)
+        self._tell(f"[yellow]warning:[/] {escape(message)}")
 
     def step(self, title: str, total: float | None = None) -> None:
         """Begin a step: a bar on a terminal, a line elsewhere."""
@@ -115,10 +124,19 @@ class Output:
 
     def finish(self) -> None:
         """End the present step, if there is one."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._err.print(
-                f"[green]✓[/] {escape(self._title)} [dim]{format_duration(time.monotonic() - self._begun)}[/]",
-                highlight=False,
-            )
-        self._bar = self._task = None
+        if self._clear():
+            self._tell(f"[green]✓[/] {escape(self._title)} [dim]{format_duration(time.monotonic() - self._begun)}[/]")
+
+    def _clear(self) -> bool:
+        """Take the bar off the terminal, which has its cursor again then; return whether there was one."""
+        bar, self._bar, self._task = self._bar, None, None
+        if bar is None:
+            return False
+        with suppress(OSError):  # the terminal may be gone
+            bar.stop()
+        return True
+
+    def _tell(self, text: str, *, style: str | None = None) -> None:
+        # What people are told on the way is welcome, but no work ends because nobody reads it any more.
+        with suppress(OSError):
+            self._err.print(text, style=style, soft_wrap=True, highlight=False)

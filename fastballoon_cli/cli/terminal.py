@@ -39,6 +39,9 @@ def ssh(record: Record, command: Sequence[str]) -> int:
         *("-o", "StrictHostKeyChecking=yes"),
         *("-o", "IdentitiesOnly=yes"),
         *("-o", "LogLevel=ERROR"),
+        # A guest that reboots, or moves on to another QEMU, says no goodbye.
+        *("-o", "ServerAliveInterval=5"),
+        *("-o", "ServerAliveCountMax=4"),
         "root@127.0.0.1",
         *command,
     ]

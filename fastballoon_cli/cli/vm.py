@@ -9,13 +9,15 @@ from rich.table import Table
 
 from fastballoon_cli.build import BOOTABLE, COMMON
 from fastballoon_cli.cli import terminal
-from fastballoon_cli.cli.common import SIZE, Context, complete_vm, pass_context
-from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.cli.common import SIZE, Context, complete_vm, emit_dry_run, pass_context
+from fastballoon_cli.cli.lazy import LazyGroup
+from fastballoon_cli.errors import FastballoonError, PreconditionError, VmLostError
 from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
+from fastballoon_cli.host.vms import UnknownRecordError
 from fastballoon_cli.ops import vm as ops
 from fastballoon_cli.ops import vm_status
 from fastballoon_cli.ops.session import hold, running
-from fastballoon_cli.units import format_size
+from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["vm"]
 
@@ -23,7 +25,7 @@ _VARIANT = click.Choice([v.value for v in COMMON])
 _BOOT_SECONDS = 120.0
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def vm() -> None:
     """Start, stop and look at VMs."""
 
@@ -66,8 +68,13 @@ def start(
     request = ops.Request(memory_bytes=memory, kernel=kernel or variant, qemu=qemu or variant, **rest)
     out = ctx.output
     if dry_run:
-        command = ops.plan(request, out).command()
-        out.emit({"schema_version": 1, "dry_run": True, "commands": [command]}, command)
+        ops.check(request)
+        ops.require_new(request.name)
+        missing = ops.missing(request)
+        commands = missing or ops.plan(request, out).commands()
+        emit_dry_run(ctx, f"start '{request.name}'", commands)
+        if missing:
+            out.say("QEMU's command line is known when these are built.")
         return
     ops.start(request, out, timeout=ctx.timeout or _BOOT_SECONDS)
     status = vm_status.status(request.name)
@@ -85,10 +92,25 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
     Example:
       fastballoon vm stop
     """
-    names = vm_status.names() if every else [name or ctx.vm]
-    for each in names:
-        ops.stop(each, ctx.output)
-    ctx.output.emit({"schema_version": 1, "stopped": names}, f"stopped: {', '.join(names) or 'nothing ran'}")
+    if not every:
+        ops.stop(name or ctx.vm, ctx.output)
+        ctx.output.emit({"schema_version": 1, "stopped": [name or ctx.vm]}, f"stopped: {name or ctx.vm}")
+        return
+    stopped: list[str] = []
+    failed: dict[str, FastballoonError] = {}
+    for each in vm_status.names():
+        try:
+            ops.stop(each, ctx.output)
+            stopped.append(each)
+        except FastballoonError as e:
+            failed[each] = e
+            ctx.output.warn(f"'{each}' was not stopped: {e.message}")
+    reasons = {each: e.message for each, e in failed.items()}
+    document = {"schema_version": 1, "stopped": stopped, "failed": reasons}
+    nothing = "nothing" if failed else "nothing ran"
+    ctx.output.emit(document, f"stopped: {', '.join(stopped) or nothing}")
+    if failed:
+        sys.exit(next(iter(failed.values())).exit_code)
 
 
 @vm.command("list")
@@ -106,14 +128,15 @@ def list_(ctx: Context) -> None:
             statuses.append(vm_status.status(name))
         except VmLostError:
             continue  # it ended just now
-        except PreconditionError:
-            statuses.append({"name": name, "state": "starting"})
+        except FastballoonError as e:
+            statuses.append({"name": name, "state": _state(e), "reason": e.message})
     table = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("name", "state", "variant", "memory", "balloon", "host RSS", "method", "accel", "pid"):
         table.add_column(column)
     for status in statuses:
         table.add_row(*_row(status))
-    ctx.output.emit({"schema_version": 1, "vms": statuses}, table if statuses else "no VM runs")
+    reasons = [f"{one['name']}: {one['reason']}" for one in statuses if one["state"] in {"unknown", "does not answer"}]
+    ctx.output.emit({"schema_version": 1, "vms": statuses}, table if statuses else "no VM runs", *reasons)
 
 
 @vm.command()
@@ -162,7 +185,7 @@ def ssh(ctx: Context, command: tuple[str, ...]) -> None:
     Example:
       fastballoon vm ssh -- free -m
     """
-    sys.exit(terminal.ssh(running(ctx.vm), command))
+    sys.exit(terminal.ssh(vm_status.running_guest(ctx.vm), command))
 
 
 @vm.command()
@@ -171,21 +194,32 @@ def ssh(ctx: Context, command: tuple[str, ...]) -> None:
 def console(ctx: Context, log: bool) -> None:
     """Attach to a VM's serial console; Ctrl-] leaves it.
 
-    Without a terminal, or with --log, prints what the guest has written so far.
+    Without a terminal, or with --log or --json, prints what the guest has written so far.
 
     \b
     Example:
       fastballoon vm console --log
     """
     record = running(ctx.vm)
-    if log or not sys.stdin.isatty():
-        click.echo(record.spec.console_log.read_text(errors="replace"), nl=False)
+    if log or not sys.stdin.isatty() or ctx.output.as_json:
+        text = record.spec.console_log.read_text(errors="replace")
+        if ctx.output.as_json:
+            ctx.output.emit({"schema_version": 1, "vm": ctx.vm, "log": text})
+        else:
+            click.echo(text, nl=False)
     else:
         terminal.console(record)
 
 
+def _state(error: FastballoonError) -> str:
+    """Return what to call a VM that cannot be looked at."""
+    if isinstance(error, UnknownRecordError):
+        return "unknown"
+    return "starting" if isinstance(error, PreconditionError) else "does not answer"
+
+
 def _row(status: dict[str, Any]) -> list[str]:
-    if status["state"] != "running":
+    if "pid" not in status:
         return [status["name"], status["state"]]
     return [
         status["name"],
@@ -205,6 +239,12 @@ def _variant(status: dict[str, Any]) -> str:
     return str(kernel) if kernel == qemu else f"{kernel} kernel, {qemu} QEMU"
 
 
+def _stats(stats: dict[str, Any]) -> str:
+    interval, age = stats["interval_s"], stats["age_s"]
+    asked = f"asked for every {interval} s" if interval else "not asked for"
+    return asked if age is None else f"{format_duration(age)} old, {asked}"
+
+
 def _status_table(status: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -216,6 +256,7 @@ def _status_table(status: dict[str, Any]) -> Table:
     table.add_row("cache dropped by", f"the {status['drop_cache_method']}")
     table.add_row("free pages skipped by", status["skip_free_method"] or "nothing")
     table.add_row("host memory (RSS)", format_size(status["host_rss_bytes"]))
+    table.add_row("guest's statistics", _stats(status["guest_stats"]))
     table.add_row(
         "device options", ", ".join(f"{k}={'on' if v else 'off'}" for k, v in status["device_options"].items())
     )

@@ -9,12 +9,16 @@ from typing import Any, Self
 import paramiko
 
 from fastballoon_cli.errors import GuestError
+from fastballoon_cli.guest.answers import check
 from guest_agent import PORT
 
 __all__ = ["AgentClient"]
 
 _ADDRESS = ("127.0.0.1", PORT)
 _CHUNK = 1 << 16
+#: Bytes; the longest answer is a curve of 400 points, or a kernel's warnings.
+_LONGEST_LINE = 1 << 20
+_MOST_SAID = 500
 _HINT = "the agent says why it fails on the guest's console: fastballoon vm console"
 
 
@@ -69,25 +73,31 @@ class AgentClient:
         try:
             self._channel.settimeout(patience)
             self._channel.sendall(json.dumps(request).encode() + b"\n")
+            deadline = time.monotonic() + patience
             while True:
-                answer = self._read(verb, patience)
+                answer = self._read(verb, patience, deadline)
                 if answer.get("id") != self._last_id:
                     continue  # the rest of a call that was given up
-                if "progress" in answer:
+                if isinstance(answer.get("progress"), int):
+                    deadline = time.monotonic() + patience
                     if on_progress:
                         on_progress(answer["progress"])
                 elif "error" in answer:
-                    raise GuestError(f"the agent could not do '{verb}': {answer['error']}")
+                    raise GuestError(f"the agent could not do '{verb}': {_printable(str(answer['error']))}")
                 else:
-                    return answer["result"]
+                    return check(verb, answer.get("result"))
         except (OSError, EOFError, paramiko.SSHException) as e:
             raise GuestError(f"the connection to the guest broke during '{verb}'", hint=_HINT) from e
 
-    def _read(self, verb: str, patience: float) -> dict[str, Any]:
-        deadline = time.monotonic() + patience
+    def _read(self, verb: str, patience: float, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._buffer:
-            self._channel.settimeout(max(0.001, deadline - time.monotonic()))
+            if len(self._buffer) > _LONGEST_LINE:
+                raise GuestError(f"the agent's answer to '{verb}' has no end")
             try:
+                # One that talks all the time, of something else, has not answered either.
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise TimeoutError
+                self._channel.settimeout(left)
                 chunk = self._channel.recv(_CHUNK)
             except TimeoutError:
                 raise GuestError(f"the agent did not answer '{verb}' within {patience:g} s") from None
@@ -97,10 +107,16 @@ class AgentClient:
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise GuestError(
-                f"the agent's answer to '{verb}' makes no sense", details=line[:200].decode(errors="replace")
+                f"the agent's answer to '{verb}' makes no sense",
+                details=_printable(line[:200].decode(errors="replace")),
             )
         return answer
+
+
+def _printable(text: str) -> str:
+    """Return a guest's words without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_MOST_SAID])

@@ -22,11 +22,13 @@ _PROBE_SECONDS = 8
 def choose(wanted: str, *, qemu: Path, firmware: tuple[Path, ...], kernel: Path, progress: Progress) -> str:
     """Return ``kvm`` or ``tcg`` for ``wanted``, which is one of them or ``auto``.
 
+    Who asks for ``kvm`` has it tried again where it could not be used before.
+
     :raise PreconditionError: KVM was asked for and runs no guest here.
     """
     if wanted == "tcg":
         return "tcg"
-    reason = _why_not_kvm(qemu, firmware, kernel, progress)
+    reason = _why_not_kvm(qemu, firmware, kernel, progress, again=wanted == "kvm")
     if reason is None:
         return "kvm"
     if wanted == "kvm":
@@ -34,25 +36,36 @@ def choose(wanted: str, *, qemu: Path, firmware: tuple[Path, ...], kernel: Path,
     return "tcg"
 
 
-def _why_not_kvm(qemu: Path, firmware: tuple[Path, ...], kernel: Path, progress: Progress) -> str | None:
+def _why_not_kvm(
+    qemu: Path, firmware: tuple[Path, ...], kernel: Path, progress: Progress, *, again: bool
+) -> str | None:
     if not _KVM.exists():
         return f"there is no {_KVM}"
     if not os.access(_KVM, os.R_OK | os.W_OK):
         return f"{_KVM} may not be opened by this user"
     remembered = cache_dir() / "kvm-probe.json"
     key = _probe_key(qemu, kernel)
+    known = _recall(remembered)
+    if known.get("key") == key and not (again and known.get("reason")):
+        return known.get("reason")
+    progress.step("Probing KVM by booting a guest kernel")
+    try:
+        reason = _probe(qemu, firmware, kernel)
+    except subprocess.TimeoutExpired:
+        # Nothing to be remembered: the host may have been busy.
+        return f"a guest kernel did not boot within {_PROBE_SECONDS} s"
+    with tempfile.NamedTemporaryFile("w", dir=remembered.parent, delete=False) as aside:
+        json.dump({"key": key, "reason": reason}, aside)
+    Path(aside.name).rename(remembered)
+    return reason
+
+
+def _recall(remembered: Path) -> dict[str, str | None]:
     try:
         known = json.loads(remembered.read_text())
     except (OSError, ValueError):
-        known = {}
-    if known.get("key") != key:
-        progress.step("Probing KVM by booting a guest kernel")
-        known = {"key": key, "reason": _probe(qemu, firmware, kernel)}
-        with tempfile.NamedTemporaryFile("w", dir=remembered.parent, delete=False) as aside:
-            json.dump(known, aside)
-        Path(aside.name).rename(remembered)
-    reason: str | None = known["reason"]
-    return reason
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _probe_key(qemu: Path, kernel: Path) -> str:
@@ -62,7 +75,10 @@ def _probe_key(qemu: Path, kernel: Path) -> str:
 
 
 def _probe(qemu: Path, firmware: tuple[Path, ...], kernel: Path) -> str | None:
-    """Boot a kernel without a root: it panics, ``panic=-1`` reboots it, and ``-no-reboot`` ends QEMU."""
+    """Boot a kernel without a root: it panics, ``panic=-1`` reboots it, and ``-no-reboot`` ends QEMU.
+
+    :raise subprocess.TimeoutExpired: that takes too long.
+    """
     argv = [
         str(qemu),
         *("-machine", "pc"),
@@ -80,8 +96,6 @@ def _probe(qemu: Path, firmware: tuple[Path, ...], kernel: Path) -> str | None:
         guest = Guarded(argv, stdout=output)
         try:
             status = guest.wait(_PROBE_SECONDS)
-        except subprocess.TimeoutExpired:
-            return f"a guest kernel did not boot within {_PROBE_SECONDS} s"
         finally:
             guest.kill()
         output.seek(0)

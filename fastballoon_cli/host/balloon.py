@@ -1,12 +1,17 @@
 """The balloon device as QEMU shows it."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastballoon_cli.errors import PreconditionError, QmpError
 from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp
 
-__all__ = ["BalloonDevice", "DeviceCounters", "QueueCounters"]
+__all__ = ["BalloonDevice", "DeviceCounters", "GuestStats", "QueueCounters"]
+
+#: From here on a figure of the guest is -1: it does not tell it.
+_UNKNOWN = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -15,12 +20,14 @@ class QueueCounters:
 
     :ivar errors: messages that were not done, or not whole.
     :ivar refused: blocks of them that are no RAM of the guest.
+    :ivar inhibited: messages that were done, but of whose memory nothing, or not all, was discarded, as none may be.
     """
 
     kicks: int
     messages: int
     errors: int
     refused: int
+    inhibited: int
     pages: int
     discards: int
     translate_ns: int
@@ -38,6 +45,20 @@ class DeviceCounters:
     deflate: QueueCounters
 
 
+@dataclass(frozen=True)
+class GuestStats:
+    """The guest's statistics, as its driver tells them.
+
+    :ivar interval_s: seconds between two times that QEMU asks; 0: it does not.
+    :ivar age_s: seconds since it answered last; None if it never has.
+    :ivar values: QEMU's name of a figure -> the figure; without those that the guest does not tell.
+    """
+
+    interval_s: int
+    age_s: float | None
+    values: Mapping[str, int]
+
+
 class BalloonDevice:
     """The virtio-balloon device of a VM.
 
@@ -47,8 +68,8 @@ class BalloonDevice:
     def __init__(self, qmp: Qmp) -> None:
         self._qmp = qmp
         self._path = self._find()
-        #: bytes of the VM's memory that the balloon could take, at most
-        self.ram_bytes: int = qmp.execute("query-memory-size-summary")["base-memory"]
+        #: bytes of the VM's memory that QEMU counts the balloon against: what it was started with, and DIMMs
+        self.ram_bytes: int = qmp.execute("query-memory-size-summary")["base-memory"] + self._dimms()
 
     def size(self) -> int:
         """Return the balloon's size in bytes, as the guest last wrote it."""
@@ -107,6 +128,30 @@ class BalloonDevice:
                 continue  # this QEMU does not have it
         return found
 
+    def stats(self) -> GuestStats:
+        """Return what QEMU has of the guest's statistics."""
+        raw = self._get("guest-stats")
+        updated = int(raw["last-update"])
+        known = {name: int(value) for name, value in raw["stats"].items() if 0 <= int(value) < _UNKNOWN}
+        return GuestStats(
+            interval_s=int(self._get("guest-stats-polling-interval")),
+            age_s=max(0.0, time.time() - updated) if updated else None,
+            values=known if updated else {},
+        )
+
+    def poll_stats(self, interval: int) -> None:
+        """Have QEMU ask the guest for statistics every so many seconds; 0: no more."""
+        arguments = {"path": self._path, "property": "guest-stats-polling-interval", "value": interval}
+        self._qmp.execute("qom-set", arguments)
+
+    def _get(self, name: str) -> Any:
+        return self._qmp.execute("qom-get", {"path": self._path, "property": name})
+
+    def _dimms(self) -> int:
+        """Return the bytes of all DIMMs; QEMU counts neither NVDIMMs nor what virtio-mem lends."""
+        devices = self._qmp.execute("query-memory-devices")
+        return sum(int(one["data"]["size"]) for one in devices if one["type"] == "dimm")
+
     def _virtio_status(self) -> dict[str, Any] | None:
         try:
             status: dict[str, Any] = self._qmp.execute(
@@ -130,6 +175,7 @@ def _queue(raw: dict[str, int]) -> QueueCounters:
         messages=raw["messages"],
         errors=raw["errors"],
         refused=raw.get("refused", 0),
+        inhibited=raw.get("inhibited", 0),
         pages=raw["pages"],
         discards=raw["discards"],
         translate_ns=raw["translate-ns"],

@@ -16,6 +16,7 @@ __all__ = [
     "query",
     "set_capabilities",
     "set_limits",
+    "snapshots",
 ]
 
 COMPLETED = "completed"
@@ -46,6 +47,11 @@ class Migration:
         return self.status in _ENDED
 
     @property
+    def under_way(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self.status != "none" and not self.ended
+
+    @property
     def passes(self) -> int:
         """How often the dirty bitmap was taken over: 1 while memory is sent for the first time."""
         return int(self.ram.get("dirty-sync-count", 0))
@@ -67,6 +73,11 @@ def query(qmp: Qmp) -> Migration:
 def capabilities(qmp: Qmp) -> dict[str, bool]:
     """Return the capabilities that this QEMU knows, and which of them are on."""
     return {one["capability"]: one["state"] for one in qmp.execute("query-migrate-capabilities")}
+
+
+def snapshots(qmp: Qmp) -> bool:
+    """Return whether a background snapshot is being taken."""
+    return query(qmp).under_way and bool(capabilities(qmp).get("background-snapshot"))
 
 
 def set_capabilities(qmp: Qmp, wanted: Mapping[str, bool]) -> None:

@@ -1,15 +1,17 @@
 """What /proc says of QEMU processes and of this host."""
 
-import os
 import platform
 import re
 import signal
+from os import close, pidfd_open
 from pathlib import Path
 
+from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.units import KIB
 
 __all__ = [
     "cpu_model",
+    "is_stopped",
     "kernel_release",
     "kill",
     "mapping_rss_bytes",
@@ -28,23 +30,35 @@ def start_time(pid: int) -> int | None:
 
     Pid and start time together name a process for good; the pid alone may be given to another one.
     """
+    fields = _stat(pid)
+    return None if fields is None or fields[_STAT_STATE] in "ZX" else int(fields[_STAT_STARTTIME])
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process was stopped by a signal, such as SIGSTOP, or by a debugger."""
+    fields = _stat(pid)
+    return fields is not None and fields[_STAT_STATE] in "Tt"
+
+
+def _stat(pid: int) -> list[str] | None:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[_STAT_STATE] in "ZX" else int(fields[_STAT_STARTTIME])
 
 
 def rss_bytes(pid: int) -> int:
-    """Return a process's resident memory in bytes.
+    """Return a process's resident memory in bytes, huge pages of hugetlbfs included.
 
-    :raise ProcessLookupError: it is gone.
+    :raise VmLostError: it has ended.
     """
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except FileNotFoundError:
-        raise ProcessLookupError(pid) from None
-    return pages * os.sysconf("SC_PAGESIZE")
+    return _rolled_up(_of_qemu(pid, "smaps_rollup"))
+
+
+def _rolled_up(smaps: str) -> int:
+    """Return what is resident of all mappings; the kernel counts hugetlbfs by itself, and not in ``Rss``."""
+    sizes = dict(re.findall(r"^(\w+):\s+(\d+) kB", smaps, re.MULTILINE))
+    return sum(int(sizes.get(name, 0)) for name in ("Rss", "Shared_Hugetlb", "Private_Hugetlb")) * KIB
 
 
 def mapping_rss_bytes(pid: int, size: int) -> int:
@@ -53,17 +67,24 @@ def mapping_rss_bytes(pid: int, size: int) -> int:
     The kernel may list it in pieces, one after another: QEMU gives ranges of it different advice. If there are
     several, it is the one of which the most is resident.
 
-    :raise ProcessLookupError: the process is gone.
-    :raise ValueError: it has no such mapping.
+    :raise VmLostError: the process has ended.
+    :raise PreconditionError: it has no such mapping.
     """
-    try:
-        text = Path(f"/proc/{pid}/smaps").read_text()
-    except FileNotFoundError:
-        raise ProcessLookupError(pid) from None
-    found = _whole_mappings(text, size)
+    found = _whole_mappings(_of_qemu(pid, "smaps"), size)
     if not found:
-        raise ValueError(f"process {pid} has no mapping of {size} bytes")
+        raise PreconditionError(f"process {pid} has no mapping of {size} bytes")
     return max(found)
+
+
+def _of_qemu(pid: int, name: str) -> str:
+    """Return a file below /proc of a process that must be there, and is a VM's QEMU."""
+    try:
+        # A zombie's file is there, and empty.
+        if text := Path(f"/proc/{pid}/{name}").read_text():
+            return text
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    raise VmLostError(f"the VM was lost: its QEMU (pid {pid}) has ended")
 
 
 def _whole_mappings(smaps: str, size: int) -> list[int]:
@@ -89,13 +110,10 @@ def _whole_mappings(smaps: str, size: int) -> list[int]:
 def thread_cpu_s(pid: int, thread: int) -> float:
     """Return how long a thread has run on a CPU, in seconds.
 
-    :raise ProcessLookupError: it is gone.
+    :raise VmLostError: it has ended.
     """
-    try:
-        # proc(5): nanoseconds on a CPU, nanoseconds waiting for one, time slices
-        return int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0]) / 1e9
-    except FileNotFoundError:
-        raise ProcessLookupError(pid) from None
+    # proc(5): nanoseconds on a CPU, nanoseconds waiting for one, time slices
+    return int(_of_qemu(pid, f"task/{thread}/schedstat").split()[0]) / 1e9
 
 
 def mem_available() -> int:
@@ -108,7 +126,7 @@ def mem_available() -> int:
 def kill(pid: int, started: int) -> None:
     """Send SIGKILL to the process that has this pid *and* start time; do nothing if it is gone."""
     try:
-        handle = os.pidfd_open(pid)
+        handle = pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
@@ -117,7 +135,7 @@ def kill(pid: int, started: int) -> None:
     except ProcessLookupError:
         pass
     finally:
-        os.close(handle)
+        close(handle)
 
 
 def cpu_model() -> str:

@@ -17,7 +17,9 @@ DEFAULT_MEMORY_BYTES = 4 * GIB
 SOCKET_PATH = 108
 _HINT_THREAD = "hints"
 
-_FW_CFG = "opt/fastballoon"
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+#: "opt/" and a reversed domain name (docs/specs/fw_cfg.rst), below a top-level domain that is nobody's.
+_FW_CFG = "opt/localhost.fastballoon"
 #: The plainest one: "max" has string instructions and vector units that TCG runs slower than plain loops.
 _TCG_CPU = "qemu64"
 
@@ -36,6 +38,7 @@ class QemuSpec:
     :ivar zero_disk_leaves_buffers: that disk is read in no time and leaves in memory whatever was there.
     :ivar scratch_disk_bytes: size of a further disk that keeps what is written and goes with the VM; 0 for none.
     :ivar shared_memory: the guest's memory is a memfd, as for a device that runs in another process (vhost-user).
+    :ivar sandbox: QEMU confines itself by seccomp, as a guest that takes it over is not to start programs.
     :ivar append: further words for the guest kernel's command line.
     :ivar ssh_port: port on 127.0.0.1 that is forwarded to the guest's sshd.
     :ivar directory: the VM's own folder; sockets, logs and keys live there.
@@ -60,6 +63,7 @@ class QemuSpec:
     scratch_disk_bytes: int = 0
     zero_disk_leaves_buffers: bool = False
     shared_memory: bool = False
+    sandbox: bool = False
     generation: int = 0
 
     def successor(self, ssh_port: int) -> "QemuSpec":
@@ -129,6 +133,7 @@ class QemuSpec:
             *("-m", self._memory()),
             *("-nodefaults", "-no-user-config"),
             *("-display", "none"),
+            *(("-sandbox", _SANDBOX) if self.sandbox else ()),
             *(word for folder in self.firmware for word in ("-L", str(folder))),
             *("-kernel", str(self.kernel)),
             *("-append", kernel_args),

@@ -111,7 +111,7 @@ class Qmp:
         except TimeoutError:
             raise QmpError(
                 f"QEMU's monitor {socket} did not answer within {self._timeout:g} s",
-                hint="another program is connected to it: a monitor takes one client at a time",
+                hint="another program is connected to it, as a monitor takes one client at a time, or QEMU hangs",
             ) from None
         except ConnectError as e:
             raise VmLostError(f"no QEMU listens on {socket}", details=str(e.exc)) from e

@@ -19,6 +19,6 @@ class VcpuClock:
     def seconds(self) -> float:
         """Return the time so far; under TCG that includes translating the guest's code.
 
-        :raise ProcessLookupError: QEMU is gone.
+        :raise VmLostError: QEMU has ended.
         """
         return sum(procfs.thread_cpu_s(self._pid, thread) for thread in self._threads)

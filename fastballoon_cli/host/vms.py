@@ -7,9 +7,10 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ from fastballoon_cli.host.qemu import QemuSpec
 
 __all__ = [
     "Record",
+    "UnknownRecordError",
     "all_names",
+    "await_end",
     "forget",
     "forget_processes",
     "forget_unless_alive",
+    "lives",
     "load",
     "lock",
+    "no_such",
     "processes",
     "save",
     "save_process",
@@ -35,6 +40,25 @@ __all__ = [
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _RECORD = "vm.json"
 _HOLDER = "holder.json"
+#: Of a record. A field may join without a new one: readers leave out what they do not know.
+_SCHEMA_VERSION = 1
+_QUIT_SECONDS = 5.0
+
+
+class UnknownRecordError(PreconditionError):
+    """A VM's record that another version of the tool has written, or that is none.
+
+    :ivar process: pid and start time of its QEMU, which each version writes; None if they are not there.
+    """
+
+    def __init__(self, name: str, reason: str, process: tuple[int, int] | None) -> None:
+        super().__init__(
+            f"the record of VM '{name}' cannot be read: {reason}",
+            hint=f"use the fastballoon that started it, or stop it: fastballoon vm stop {name}"
+            if process
+            else f"end its QEMU and remove {vm_dir(name)}",
+        )
+        self.process = process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,27 +118,56 @@ def all_names() -> list[str]:
 
 
 def load(name: str) -> Record | None:
-    """Return a VM's record, or None if there is no such VM."""
-    return _read(vm_dir(name) / _RECORD)
+    """Return a VM's record, or None if there is no such VM.
+
+    :raise UnknownRecordError: another version of the tool has written it.
+    """
+    return _read(name, vm_dir(name) / _RECORD)
 
 
 def processes(name: str) -> list[Record]:
-    """Return the records of all QEMU processes that a VM has: two while it migrates, the source first."""
-    found = [_read(folder / _RECORD) for folder in vm_dir(name).iterdir() if folder.name.isdigit()]
-    return sorted((record for record in found if record), key=lambda record: record.spec.generation)
+    """Return the records of all QEMU processes that a VM has: two while it migrates, the source first.
 
-
-def _read(path: Path) -> Record | None:
+    :raise UnknownRecordError: another version of the tool has written one of them.
+    """
     try:
-        raw = json.loads(path.read_text())
+        inner = [entry for entry in vm_dir(name).iterdir() if entry.name.isdigit()]
+    except FileNotFoundError:
+        return []  # it was never there, or has just been stopped
+    found = [record for entry in inner if (record := _read(name, entry / _RECORD))]
+    return sorted(found, key=lambda record: record.spec.generation)
+
+
+def _read(name: str, path: Path) -> Record | None:
+    try:
+        text = path.read_text()
     except FileNotFoundError:
         return None
-    spec = raw.pop("spec")
-    for key in ("binary", "kernel", "rootfs", "directory"):
-        spec[key] = Path(spec[key])
-    spec["zero_image"] = spec["zero_image"] and Path(spec["zero_image"])
-    spec["firmware"] = tuple(map(Path, spec["firmware"]))
-    return Record(spec=QemuSpec(**spec), **raw)
+    raw: Any = None
+    try:
+        raw = json.loads(text)
+        version = raw.get("schema_version", _SCHEMA_VERSION)
+        if version != _SCHEMA_VERSION:
+            raise ValueError(f"it has version {version}, and this fastballoon reads version {_SCHEMA_VERSION}")
+        spec = {key: value for key, value in raw["spec"].items() if key in _names(QemuSpec)}
+        for key in ("binary", "kernel", "rootfs", "directory"):
+            spec[key] = Path(spec[key])
+        spec["zero_image"] = spec["zero_image"] and Path(spec["zero_image"])
+        spec["firmware"] = tuple(map(Path, spec["firmware"]))
+        record = {key: value for key, value in raw.items() if key in _names(Record)}
+        return Record(**record | {"spec": QemuSpec(**spec)})
+    except (ValueError, TypeError, KeyError, AttributeError) as e:
+        reason = f"it lacks {e}" if isinstance(e, KeyError) else str(e)
+        raise UnknownRecordError(name, reason, _process(raw)) from e
+
+
+def _names(kind: type[Record] | type[QemuSpec]) -> set[str]:
+    return {one.name for one in fields(kind)}
+
+
+def _process(raw: Any) -> tuple[int, int] | None:
+    pid, started = (raw.get("pid"), raw.get("started")) if isinstance(raw, dict) else (None, None)
+    return (pid, started) if isinstance(pid, int) and isinstance(started, int) else None
 
 
 def save(record: Record) -> None:
@@ -129,7 +182,8 @@ def save_process(record: Record) -> None:
 
 def _write(record: Record, path: Path) -> None:
     aside = path.with_suffix(".new")
-    aside.write_text(json.dumps(asdict(record), default=str, indent=1))
+    document = {"schema_version": _SCHEMA_VERSION, **asdict(record)}
+    aside.write_text(json.dumps(document, default=str, indent=1))
     aside.rename(path)
 
 
@@ -147,44 +201,67 @@ def forget(name: str) -> None:
 
 def forget_unless_alive(name: str) -> bool:
     """Return whether a VM runs; remove the folder of one that does not, unless somebody holds it."""
-    if (record := load(name)) and record.alive:
+    if lives(name):
         return True
     try:
         with lock(name):
             # Between the first look and the lock its guest may have moved on to another QEMU.
-            if (record := load(name)) and record.alive:
+            if lives(name):
                 return True
             forget(name)
     except PreconditionError:
-        pass  # it is being started
+        pass  # it is being started, or has just been stopped
     return False
 
 
+def lives(name: str) -> bool:
+    """Return whether any QEMU of a VM is there: after a migration that was cut short, it is not the recorded one."""
+    try:
+        records = [*processes(name), load(name)]
+    except UnknownRecordError as e:
+        # Where nothing can be known of its QEMU, it is not for this tool to say that there is none.
+        return e.process is None or procfs.start_time(e.process[0]) == e.process[1]
+    return any(record and record.alive for record in records)
+
+
+def await_end(pid: int, started: int) -> None:
+    """Wait until a QEMU that was told to quit has ended; kill one that does not."""
+    deadline = time.monotonic() + _QUIT_SECONDS
+    while procfs.start_time(pid) == started:
+        if time.monotonic() > deadline:
+            procfs.kill(pid, started)
+        time.sleep(0.01)
+
+
 @contextmanager
-def lock(name: str, *, create: bool = False) -> Iterator[int | None]:
+def lock(name: str, *, create: bool = False) -> Iterator[int]:
     """Hold a VM for one command. The kernel drops the lock with the process, so that none is ever left behind.
 
     Yields the descriptor that is locked, for a process that must go on holding the VM should this one be killed.
 
-    :param create: make the VM's folder if it is missing; otherwise nothing is locked then, and None is yielded.
-    :raise PreconditionError: another process holds it.
+    :param create: make the VM's folder if it is missing.
+    :raise PreconditionError: another process holds it, or there is no such VM.
     """
-    folder = vm_dir(name)
-    handle = _open_locked(folder, create)
-    if handle is None:
-        yield None
-        return
+    handle = _open_locked(vm_dir(name), create)
+    # By way of what is locked: at the folder's path there may be the next VM of that name by the end of this one.
+    holder = Path(f"/proc/self/fd/{handle}") / _HOLDER
     try:
-        (folder / _HOLDER).write_text(
-            json.dumps({"pid": os.getpid(), "command": shlex.join(["fastballoon", *sys.argv[1:]])})
-        )
+        holder.write_text(json.dumps({"pid": os.getpid(), "command": shlex.join(["fastballoon", *sys.argv[1:]])}))
         yield handle
     finally:
-        (folder / _HOLDER).unlink(missing_ok=True)
+        holder.unlink(missing_ok=True)
         os.close(handle)
 
 
-def _open_locked(folder: Path, create: bool) -> int | None:
+def no_such(name: str) -> PreconditionError:
+    """Return the error that there is no VM of that name."""
+    return PreconditionError(
+        f"there is no VM '{name}'",
+        hint=f"start it: fastballoon vm start --name {name}; or see: fastballoon vm list",
+    )
+
+
+def _open_locked(folder: Path, create: bool) -> int:
     # The folder itself is locked: a lock file would have to be removed, and whoever removes one races. The folder may
     # be removed as well, between its opening and its locking, so what was locked must still be what is at the path.
     while True:
@@ -195,7 +272,7 @@ def _open_locked(folder: Path, create: bool) -> int | None:
         except FileNotFoundError:
             if create:
                 continue
-            return None
+            raise no_such(folder.name) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(handle), folder.stat()):

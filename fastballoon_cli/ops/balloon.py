@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastballoon_cli.errors import PreconditionError, UsageError
+from fastballoon_cli.host import migration
 from fastballoon_cli.host.balloon import BalloonDevice, DeviceCounters, QueueCounters
-from fastballoon_cli.ops.moving import drive
+from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.ops import host_gain
+from fastballoon_cli.ops.moving import Driven, drive
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Progress
@@ -13,7 +16,7 @@ from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.results.timeline import HostSide, Timeline
 from fastballoon_cli.units import PAGE_BYTES, format_size
 
-__all__ = ["METHODS", "deflate", "inflate"]
+__all__ = ["METHODS", "check_deflate", "check_inflate", "deflate", "inflate"]
 
 METHODS = ("auto", "page-bitmap", "pfn")
 #: The driver's counters of what keeps a balloon from growing, the weightiest first.
@@ -40,45 +43,61 @@ def inflate(
     :param method: one of :data:`METHODS`; anything but ``auto`` must be what guest and QEMU agreed on.
     :param timeout: seconds; a guest that moves nothing is given up sooner.
     :raise UsageError: a target that is no multiple of 4 KiB, not above the present size, or not below the VM's memory.
-    :raise PreconditionError: no driver in the guest, or another method was agreed on.
+    :raise PreconditionError: no driver in the guest, another method was agreed on, or the guest is paused.
     :raise TargetNotReachedError: the balloon stopped short; it stays at what it has reached.
+    """
+    lent = session.record.spec.pluggable_bytes
+    return _move(
+        session, "inflate", target, method, timeout, progress, lambda size, ram: check_inflate(target, size, ram, lent)
+    )
+
+
+def check_inflate(target: int, size: int, ram: int, lent: int = 0) -> None:
+    """Check an inflation of a balloon that has ``size`` bytes, in a VM that has ``ram`` bytes for it.
+
+    :param lent: bytes of the VM's memory that virtio-mem lends it, which no balloon takes.
+    :raise UsageError: a target that cannot be.
     """
     _check_multiple(target)
     if target == 0:
         raise UsageError("a balloon of 0 is nothing to inflate", hint="to empty it: fastballoon deflate")
-
-    def check(before: int, ram: int) -> None:
-        if target >= ram:
-            raise UsageError(
-                f"the target {format_size(target)} is not below the VM's memory, {format_size(ram)}",
-                hint="--target is the balloon's size: 3G of a 4 GiB guest leaves it 1 GiB",
-            )
-        if target < before:
-            raise UsageError(
-                f"the balloon already holds {format_size(before)}, more than {format_size(target)}",
-                hint=f"to shrink it: fastballoon deflate --to {target}",
-            )
-
-    return _move(session, "inflate", target, method, timeout, progress, check)
+    if target >= ram:
+        raise UsageError(
+            f"the target {format_size(target)} is not below the VM's memory, {format_size(ram)}"
+            + (f", without the {format_size(lent)} of virtio-mem" if lent else ""),
+            hint="--target is the balloon's size: 3G of a 4 GiB guest leaves it 1 GiB",
+        )
+    if target < size:
+        raise UsageError(
+            f"the balloon already holds {format_size(size)}, more than {format_size(target)}",
+            hint=f"to shrink it: fastballoon deflate --to {target}",
+        )
 
 
 def deflate(session: Session, target: int = 0, *, timeout: float = 120.0, progress: Progress) -> MoveResult:
     """Deflate the balloon to ``target`` bytes, by default to nothing.
 
+    The target is QEMU's before the guest is asked anything that the session has not asked it already: a guest in need
+    of memory may take long to answer. Nothing withdraws it.
+
     :raise UsageError: a target that is no multiple of 4 KiB, or above the present size.
     :raise PreconditionError: no driver in the guest.
-    :raise TargetNotReachedError: the balloon stopped short; it stays at what it has reached.
+    :raise TargetNotReachedError: the guest is paused, or did not take its memory back in time; it still can.
+    """
+    return _move(session, "deflate", target, "auto", timeout, progress, lambda size, _ram: check_deflate(target, size))
+
+
+def check_deflate(target: int, size: int) -> None:
+    """Check a deflation of a balloon that has ``size`` bytes.
+
+    :raise UsageError: a target that cannot be.
     """
     _check_multiple(target)
-
-    def check(before: int, _ram: int) -> None:
-        if target > before:
-            raise UsageError(
-                f"the balloon holds {format_size(before)}, less than {format_size(target)}",
-                hint=f"to grow it: fastballoon inflate --target {target}",
-            )
-
-    return _move(session, "deflate", target, "auto", timeout, progress, check)
+    if target > size:
+        raise UsageError(
+            f"the balloon holds {format_size(size)}, less than {format_size(target)}",
+            hint=f"to grow it: fastballoon inflate --target {target}",
+        )
 
 
 def _check_multiple(target: int) -> None:
@@ -108,14 +127,14 @@ def _move(
     if method not in ("auto", agreed):
         raise PreconditionError(_why_not(method, session, before), hint="use --method auto to take what there is")
     hello = session.ask("hello")
-    options = device.options()
     title = "Inflating" if operation == "inflate" else "Deflating"
     progress.step(f"{title} the balloon of '{session.record.spec.name}'", float(abs(target - size)))
 
     driven = drive(
         session, device, target, timeout=timeout, progress=progress, why=lambda: _what_stops_it(session, before)
     )
-    timeline = _timeline(operation, driven.seconds, before, _read(session, device))
+    after = _read(session, device)
+    timeline = _timeline(operation, driven.seconds, before, after)
     return MoveResult(
         operation=operation,
         vm=session.record.spec.name,
@@ -129,7 +148,26 @@ def _move(
         host_rss_bytes=driven.host_rss,
         guest_free_bytes=driven.guest_free,
         guest_memory=driven.guest_memory,
-        provenance=provenance(session.record, hello, options, timeline.clock),
+        remarks=_remarks(session, driven, before, after) if operation == "inflate" else [],
+        provenance=provenance(session.record, hello or session.ask("hello"), device.options(), timeline.clock),
+    )
+
+
+def _remarks(session: Session, driven: Driven, before: _Reading, after: _Reading) -> list[str]:
+    return host_gain.remarks(session.record, driven, inhibited=_inhibited(session.qmp, before, after))
+
+
+def _inhibited(qmp: Qmp, before: _Reading, after: _Reading) -> str | None:
+    """Return why QEMU could discard nothing of what the guest gave, and what becomes of it; None if it could."""
+    if before.host and after.host and after.host.inflate.inhibited == before.host.inflate.inhibited:
+        return None
+    if not after.host and not migration.snapshots(qmp):
+        return None
+    if after.host and after.host.page_bitmap:
+        return "it must not discard memory at present, during a background snapshot, say; it does as soon as it may"
+    return (
+        "it must not discard memory at present, during a background snapshot, say; "
+        "when that is over: fastballoon deflate, and inflate again"
     )
 
 

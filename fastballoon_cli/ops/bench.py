@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastballoon_cli import build
@@ -13,9 +13,9 @@ from fastballoon_cli.host.floor import discard_seconds
 from fastballoon_cli.host.vcpus import VcpuClock
 from fastballoon_cli.ops import balloon, bench_migrate, cache, virtio_mem
 from fastballoon_cli.ops import vm as vm_ops
-from fastballoon_cli.ops.session import Session, hold
+from fastballoon_cli.ops.session import Session
 from fastballoon_cli.ops.variants import DEFAULTS, VARIANTS
-from fastballoon_cli.progress import Nested, Progress, Silent
+from fastballoon_cli.progress import Nested, Progress
 from fastballoon_cli.results.bench import BenchResult, Case, Failure, Sample, move_sample
 from fastballoon_cli.results.migration import MigrateResult
 from fastballoon_cli.results.model import MoveResult
@@ -116,11 +116,12 @@ class Bench:
         )
 
 
-def run(bench: Bench, progress: Progress) -> BenchResult:
+def run(bench: Bench, progress: Progress, keep: Callable[[BenchResult], None] = lambda _: None) -> BenchResult:
     """Take the samples: each on a guest that was booted for it, the variants in turn.
 
     Ctrl-C ends the run early; what was measured by then is returned, and the guest is stopped.
 
+    :param keep: told after each round what was measured so far, as of a run that was interrupted.
     :raise UsageError: values that cannot be right.
     :raise FastballoonError: not a single sample could be taken; the reason of the last one.
     """
@@ -160,11 +161,13 @@ def run(bench: Bench, progress: Progress) -> BenchResult:
                     progress.warn(f"{label}: {e.message}")
                 done += 1
                 progress.update(done)
+            if number < bench.repeat and result.measured:
+                keep(replace(result, interrupted=True))
     except KeyboardInterrupt:
         result.interrupted = True
-        if not any(case.samples for case in result.cases):
+        if not result.measured:
             raise
-    if failed and not any(case.samples for case in result.cases):
+    if failed and not result.measured:
         raise failed
     return result
 
@@ -210,18 +213,14 @@ def _floor(bench: Bench) -> float:
 def _sample(bench: Bench, variant: str, case: Case, progress: Progress) -> None:
     """Take one sample and put it into the case."""
     request = bench.request(variant, _zero_image(bench, progress))
-    vm_ops.start(request, progress, timeout=_BOOT_SECONDS)
-    try:
-        with hold(request.name, progress, need_agent=True) as session:
-            assert session.agent
-            _prepare(bench, session.agent, progress)
-            kills = _oom_kills(session.agent)
-            result, sample = _measure(bench, variant, session, progress)
-            if session.agent is None:
-                raise GuestError("the agent does not answer any more")
-            sample["oom_kills"] = _oom_kills(session.agent) - kills
-    finally:
-        vm_ops.stop(request.name, Silent())
+    with vm_ops.borrow(request, progress, timeout=_BOOT_SECONDS) as session:
+        assert session.agent
+        _prepare(bench, session.agent, progress)
+        kills = _oom_kills(session.agent)
+        result, sample = _measure(bench, variant, session, progress)
+        if session.agent is None:
+            raise GuestError("the agent does not answer any more")
+        sample["oom_kills"] = _oom_kills(session.agent) - kills
     case.method, case.provenance, case.guest_memory = result.method, result.provenance, result.guest_memory
     case.samples.append(sample)
 

@@ -1,11 +1,13 @@
 """The whole story: every bench, one after the other, each to a file of its own; what is finished is not done again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fastballoon_cli.build.series import load_series
 from fastballoon_cli.errors import FastballoonError, UsageError
+from fastballoon_cli.host import procfs
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.ops.bench import Bench
 from fastballoon_cli.ops.variants import DEFAULTS
@@ -115,7 +117,7 @@ def run(chosen: list[Step], folder: Path, progress: Progress) -> Outcome:
             outcome.resumed.append(path)
             continue
         try:
-            result = ops.run(step.bench, _Numbered(progress, f"{number} of {len(chosen)}"))
+            result = ops.run(step.bench, _Numbered(progress, f"{number} of {len(chosen)}"), _saver(path))
         except KeyboardInterrupt:
             outcome.interrupted = True
             break
@@ -129,6 +131,10 @@ def run(chosen: list[Step], folder: Path, progress: Progress) -> Outcome:
             outcome.interrupted = True
             break
     return outcome
+
+
+def _saver(path: Path) -> Callable[[BenchResult], None]:
+    return lambda result: save(path, result.document())
 
 
 def _is_done(path: Path, bench: Bench) -> bool:
@@ -149,7 +155,16 @@ def _is_done(path: Path, bench: Bench) -> bool:
         and (result.balloon_bytes, result.bandwidth_bytes_per_s or 0) == (bench.balloon_bytes, bench.bandwidth)
         and {case.variant for case in result.cases if len(case.samples) == bench.repeat} == set(bench.chosen)
         and all(_is_present(*pair) for pair in _series(result))
+        and all(_is_of_this_machine(case.provenance, bench) for case in result.cases)
     )
+
+
+def _is_of_this_machine(measured: Mapping[str, Any], bench: Bench) -> bool:
+    """Say whether a case was measured on this host, as the bench is to be. Which accelerator ``auto`` takes is open."""
+    wanted = {"cpus": bench.cpus, "host_cpu": procfs.cpu_model(), "host_kernel": procfs.kernel_release()}
+    if bench.accel != "auto":
+        wanted["accel"] = bench.accel
+    return all(measured.get(name) == value for name, value in wanted.items())
 
 
 def _series(result: BenchResult) -> Iterator[tuple[str, str]]:

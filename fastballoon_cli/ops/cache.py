@@ -7,7 +7,7 @@ from fastballoon_cli.errors import FastballoonError, GuestError, NotInTimeError
 from fastballoon_cli.host import drop_cache, procfs
 from fastballoon_cli.host.balloon import BalloonDevice
 from fastballoon_cli.ops.provenance import provenance
-from fastballoon_cli.ops.session import Session
+from fastballoon_cli.ops.session import Session, require_running
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.model import Change, DropCacheResult
 
@@ -44,9 +44,10 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     :param timeout: seconds for the guest's answer; one that is busy is asked again until then.
     :raise GuestError: the guest refused or could not, or there is neither a device to ask nor an agent.
     :raise NotInTimeError: it did not answer in time.
+    :raise PreconditionError: the guest is paused.
     """
     record = session.record
-    record.require_alive()
+    require_running(session.qmp)
     by_device = drop_cache.agreed(session.qmp)
     if not by_device and session.agent is None:
         raise GuestError(
@@ -92,7 +93,7 @@ def _by_device(session: Session, mode: str, timeout: float) -> int:
 def _ended(status: str, timeout: float) -> FastballoonError:
     if status == "timeout":
         return NotInTimeError(
-            f"the guest did not answer within {timeout:g} s",
+            f"the guest did not answer within {timeout:.3g} s",
             hint="wait longer with --timeout, or look at the guest: fastballoon vm console",
         )
     return GuestError(_REASONS.get(status, f"the request ended with '{status}'"), hint=_HINTS.get(status))

@@ -12,7 +12,7 @@ from fastballoon_cli.build.packages import install_line, missing
 from fastballoon_cli.config import cache_dir, runtime_dir
 from fastballoon_cli.errors import FastballoonError, PreconditionError
 from fastballoon_cli.host import accel, procfs, vms
-from fastballoon_cli.host.features import device_properties
+from fastballoon_cli.host.features import abilities
 from fastballoon_cli.host.qemu import SOCKET_PATH
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.ops import vm_status
@@ -214,7 +214,7 @@ def _qemu(built: _Built) -> Check:
     if not built.has("qemu-fast"):
         return Check("QEMU", Status.WARN, "not built", f"{_BUILD} qemu")
     qemu = build.qemu(build.Variant.FAST, Silent())
-    properties = device_properties(qemu.binary, _DEVICE)
+    properties = abilities(qemu.binary, _DEVICE).properties
     having = [what for name, what in _FEATURES.items() if name in properties]
     found = f"{qemu.version}: {', '.join(having) or 'nothing of the series'}"
     if "x-page-bitmap" not in properties:

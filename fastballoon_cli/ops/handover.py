@@ -5,28 +5,35 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fastballoon_cli.errors import FastballoonError, MigrationError, PreconditionError, QmpError, VmLostError
-from fastballoon_cli.host import migration, procfs, vms
+import fastballoon_cli
+from fastballoon_cli.errors import MigrationError, PreconditionError, VmLostError
+from fastballoon_cli.host import procfs, vms
 from fastballoon_cli.host.qemu import SOCKET_PATH
-from fastballoon_cli.host.qmp import Qmp, connect_when_ready
+from fastballoon_cli.host.qmp import connect_when_ready
 from fastballoon_cli.host.vms import Record
 from fastballoon_cli.ops.session import Session
-from fastballoon_cli.ops.vm import await_end, free_port, require_host_memory
+from fastballoon_cli.ops.settle import settle
+from fastballoon_cli.ops.vm import free_port, require_host_memory
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.units import format_size
 
-__all__ = ["Handover", "settle"]
+__all__ = ["Handover", "rescue_command"]
 
 _START_SECONDS = 15.0
-#: A migration that was cancelled, or a guest that was handed over, is there in milliseconds.
-_SETTLE_SECONDS = 4.0
-_POLL_SECONDS = 0.02
+_PACKAGE = Path(fastballoon_cli.__file__).parent
 _LAST_LINES = 5
+_WORDS_SECONDS = 1.0
+_POLL_SECONDS = 0.02
+#: Isolated from the folder that the user happens to be in, any module of which could be taken for one of ours.
+_RESCUE = (
+    "import sys; sys.path.append(sys.argv[1]); from fastballoon_cli.rescue import main; sys.exit(main(*sys.argv[2:]))"
+)
 
 
 class Handover:
@@ -58,8 +65,8 @@ class Handover:
             self._guarded = Guarded(
                 self._spec.argv(),
                 stdout=log,
-                orphaned=[sys.executable, "-m", "fastballoon_cli.rescue", spec.name],
-                hold=[session.lock] if session.lock is not None else [],
+                orphaned=rescue_command(spec.name, ends=session.guardian is not None),
+                hold=[] if session.lock is None else [session.lock],
             )
         started = procfs.start_time(self._guarded.pid) or 0
         self._to = replace(self._from, spec=self._spec, pid=self._guarded.pid, started=started)
@@ -93,6 +100,13 @@ class Handover:
         """The destination's record."""
         return self._to
 
+    def last_words(self) -> str | None:
+        """Return what a destination that could not take the guest says of it, in its log; None if it says nothing."""
+        deadline = time.monotonic() + _WORDS_SECONDS
+        while self._to.alive and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)  # the source knows first, and the other one ends when it has said why
+        return _last_words(self._to)
+
     def _leave(self, error: BaseException | None) -> None:
         said = _last_words(self._to)
         with _uninterrupted():
@@ -102,100 +116,25 @@ class Handover:
             except VmLostError:
                 self._guarded.kill()
                 raise
-            if holder is self._to:
+            lifelong = self._session.guardian
+            if holder is not self._to:
+                self._guarded.kill()
+            elif lifelong is None:
                 self._guarded.release()
             else:
-                self._guarded.kill()
+                lifelong.wait()  # it ends with the source
+                self._session.guardian = self._guarded
             self._session.move_to(holder)
         if isinstance(error, VmLostError):
             raise _not_lost(holder is self._to, said) from error
 
 
-def settle(source: Record, target: Record) -> Record:
-    """Find out which QEMU has the guest, see to it that the guest runs there, and end the other one.
+def rescue_command(name: str, *, ends: bool = False) -> list[str]:
+    """Return what settles the migration of a VM whose tool is gone; see :mod:`fastballoon_cli.rescue`.
 
-    A migration that is not complete is cancelled. Can be called again, in another process too, wherever it was
-    cut short.
-
-    :returns: the record that has the guest, which is the VM's from now on.
-    :raise VmLostError: the guest is gone with its QEMU.
+    :param ends: the VM was not to outlive the tool.
     """
-    try:
-        holder = _find_holder(source, target)
-    except VmLostError:
-        procfs.kill(target.pid, target.started)
-        await_end(target)
-        raise
-    vms.save(holder)
-    other = source if holder is target else target
-    if other.alive:
-        if other is source:
-            with suppress(QmpError, VmLostError), Qmp(other.spec.qmp_socket) as qmp:
-                qmp.execute("quit")
-        else:
-            procfs.kill(other.pid, other.started)
-        await_end(other)
-    vms.forget_processes(holder)
-    return holder
-
-
-def _find_holder(source: Record, target: Record) -> Record:
-    recorded = vms.load(source.spec.name)
-    if recorded and recorded.spec.generation == target.spec.generation and target.alive:
-        return target
-    try:
-        with Qmp(source.spec.qmp_socket) as qmp:
-            # With a return path the source is complete only when the destination says that the guest runs there.
-            if _end_migration(qmp) == migration.COMPLETED and _runs(target):
-                return target
-            _let_run(qmp)
-            return source
-    except VmLostError:
-        if _runs(target):
-            return target
-        source.require_alive()
-        raise
-    except QmpError:
-        # It does not answer. Unless it has handed the guest over, it goes on with it as soon as the other is gone.
-        return target if _runs(target) else source
-
-
-def _end_migration(qmp: Qmp) -> str:
-    """Cancel a migration that is under way, and return how the latest one has ended."""
-    now = migration.query(qmp)
-    if now.status == "none" or now.ended:
-        return now.status
-    migration.cancel(qmp)
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    while not (now := migration.query(qmp)).ended:
-        if time.monotonic() > deadline:
-            raise QmpError(f"QEMU did not cancel its migration within {_SETTLE_SECONDS:g} s")
-        time.sleep(_POLL_SECONDS)
-    return now.status
-
-
-def _let_run(qmp: Qmp) -> None:
-    # A source whose migration has failed goes on by itself; only one that was complete has to be told.
-    deadline = time.monotonic() + _SETTLE_SECONDS / 2
-    while (status := qmp.execute("query-status")["status"]) != "running":
-        if status == "postmigrate" or time.monotonic() > deadline:
-            qmp.execute("cont")
-            return
-        time.sleep(_POLL_SECONDS)
-
-
-def _runs(record: Record) -> bool:
-    """Return whether a destination has the guest running, by now or in a moment."""
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    try:
-        with Qmp(record.spec.qmp_socket) as qmp:
-            while qmp.execute("query-status")["status"] != "running":
-                if migration.query(qmp).status in {"none", "failed"} or time.monotonic() > deadline:
-                    return False
-                time.sleep(_POLL_SECONDS)
-            return True
-    except FastballoonError:
-        return False
+    return [sys.executable, "-P", "-c", _RESCUE, str(_PACKAGE.parent), name, *(["ends"] if ends else [])]
 
 
 def _last_words(record: Record) -> str | None:
@@ -218,7 +157,8 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # no signal handler interrupts another thread
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupting = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in interrupting}
     try:
         yield
     finally:

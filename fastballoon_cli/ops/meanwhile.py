@@ -8,7 +8,7 @@ from typing import Any
 from fastballoon_cli.errors import FastballoonError, GuestError, IntegrityError
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.session import connect_agent
+from fastballoon_cli.ops.session import Session, connect_agent
 from fastballoon_cli.results.curve import Curve, thinned
 from fastballoon_cli.results.migration import Verified
 from fastballoon_cli.units import MIB
@@ -82,21 +82,22 @@ class Watched:
         return thinned("free", chosen)
 
 
-def start_watch(agent: AgentClient, *, timeout: float) -> float:
+def start_watch(session: Session, *, timeout: float) -> float | None:
     """Have the guest look at its free memory all the time; return when it began to, as ``time.monotonic`` does.
 
     :param timeout: seconds that the migration may take.
+    :returns: None if nobody looks, as the agent does not answer.
     """
-    agent.call("watch_start", seconds=timeout + _GRACE_SECONDS)
-    return time.monotonic()
+    session.ask("watch_start", seconds=timeout + _GRACE_SECONDS)
+    return None if session.agent is None else time.monotonic()
 
 
-def end_watch(agent: AgentClient) -> Watched | None:
+def end_watch(session: Session) -> Watched | None:
     """Return what the guest saw; None if nobody saw it to the end."""
-    raw = agent.call("watch_finish", timeout=_CHECK_SECONDS)
+    raw = session.ask("watch_finish", timeout=_CHECK_SECONDS)
     if raw is None:
         return None
-    return Watched(int(raw["min_free_bytes"]), list(zip(raw["seconds"], raw["free_bytes"], strict=True)))
+    return Watched(raw["min_free_bytes"], list(zip(raw["seconds"], raw["free_bytes"], strict=False)))
 
 
 def abandon(record: Record) -> None:

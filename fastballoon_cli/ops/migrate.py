@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastballoon_cli.errors import GuestError, MigrationError, PreconditionError
+from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError, PreconditionError
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import free_pages, migration
 from fastballoon_cli.host.balloon import BalloonDevice
@@ -15,15 +15,15 @@ from fastballoon_cli.host.vcpus import VcpuClock
 from fastballoon_cli.ops import meanwhile
 from fastballoon_cli.ops.handover import Handover
 from fastballoon_cli.ops.provenance import provenance
-from fastballoon_cli.ops.session import Session, connect_agent
+from fastballoon_cli.ops.session import Session, connect_agent, require_running
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.curve import Curve
-from fastballoon_cli.results.migration import MigrateResult, RamCounts
+from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified
 from fastballoon_cli.results.model import Change
 from fastballoon_cli.results.timeline import between_events
 from fastballoon_cli.units import PAGE_BYTES, format_size
 
-__all__ = ["DEFAULT_SECONDS", "Options", "migrate"]
+__all__ = ["DEFAULT_SECONDS", "Options", "check", "migrate", "wanted_capabilities"]
 
 DEFAULT_SECONDS = 600.0
 #: QEMU's own default.
@@ -31,6 +31,8 @@ _DOWNTIME_LIMIT = 0.3
 _POLL_SECONDS = 0.02
 #: The destination has the guest when the source is complete, but a moment passes until it says so.
 _ARRIVAL_SECONDS = 5.0
+#: QEMU cancels in milliseconds, unless it waits for a host that does not answer.
+_CANCEL_SECONDS = 10.0
 _AGENT_SECONDS = 30.0
 _TOO_SLOW = "the guest may write faster than memory is sent: raise --bandwidth, --downtime-limit or --timeout"
 #: With one of these a QEMU does not ask the guest for its free pages.
@@ -67,24 +69,19 @@ def migrate(
     :raise GuestError: there is to be a check, and the agent does not answer.
     :raise VmLostError: the QEMU that had the guest has ended.
     """
-    device = BalloonDevice(session.qmp)
-    method = _method(session.qmp, device, options)
-    _require_running(session.qmp)
+    method = check(session.qmp, options)
     hello = session.ask("hello")
     if options.verify:
         progress.step(f"Starting work in '{session.record.spec.name}' that is checked")
         meanwhile.start_work(_need_agent(session), bandwidth=options.bandwidth, timeout=timeout)
     memory = session.ask("memory")
-    watching = meanwhile.start_watch(session.agent, timeout=timeout) if session.agent else None
+    watching = meanwhile.start_watch(session, timeout=timeout)
     ran = _hand_over(session, options, timeout, progress)
     if watching is not None:
         _reconnect(session)
-    watched = meanwhile.end_watch(session.agent) if session.agent else None
+    watched = None if watching is None else meanwhile.end_watch(session)
     after = session.ask("memory")
-    verified = None
-    if options.verify:
-        progress.step("Checking what the guest has written")
-        verified = meanwhile.end_work(_need_agent(session))
+    verified = _verify(session) if options.verify else None
     told = ran.free_pages
     skipped = None if told is None else told.skipped_free_bytes // PAGE_BYTES
     return MigrateResult(
@@ -115,18 +112,13 @@ def migrate(
 def _hand_over(session: Session, options: Options, timeout: float, progress: Progress) -> "_Ran":
     try:
         with Handover(session) as pair:
-            if session.agent:
-                # Its connection does not move along, and the guest should not keep the end of a lost one.
-                session.agent.close()
-                session.agent = None
+            # Its connection does not move along, and the guest should not keep the end of a lost one.
+            session.drop_agent()
             _set_up(pair.source, pair.destination, options)
             return _run(pair, options, timeout, progress)
     except MigrationError:
         if options.verify:
-            # Memory must not suffer from a migration that failed either.
-            _reconnect(session)
-            if session.agent:
-                meanwhile.end_work(session.agent)
+            _verify(session)  # memory must not suffer from a migration that failed either
         raise
     except BaseException:
         if options.verify:
@@ -162,22 +154,39 @@ def _method(qmp: Qmp, device: BalloonDevice, options: Options) -> str | None:
     return found
 
 
-def _require_running(qmp: Qmp) -> None:
-    status = qmp.execute("query-status")["status"]
-    if status != "running":
-        raise PreconditionError(f"the guest does not run: QEMU says '{status}'", hint="let it go on with QMP's 'cont'")
+def check(qmp: Qmp, options: Options) -> str | None:
+    """Check that a guest can be migrated as it is asked for, and return by which way free pages are left out.
+
+    :raise PreconditionError: free pages cannot be skipped, the guest is paused, or QEMU is busy with it.
+    """
+    method = _method(qmp, BalloonDevice(qmp), options)
+    require_running(qmp)
+    if (now := migration.query(qmp)).under_way:
+        raise PreconditionError(
+            f"QEMU is busy with another migration or a snapshot of this VM: '{now.status}'",
+            hint="wait until it has ended",
+        )
+    return method
 
 
 def _set_up(source: Qmp, destination: Qmp, options: Options) -> None:
-    there = migration.capabilities(source)
+    wanted = wanted_capabilities(migration.capabilities(source), options)
+    migration.set_capabilities(destination, wanted)
+    migration.set_capabilities(source, wanted)
+    migration.set_limits(source, bandwidth=options.bandwidth, downtime_s=options.downtime_s)
+
+
+def wanted_capabilities(there: Mapping[str, bool], options: Options) -> dict[str, bool]:
+    """Return what is to be on or off at both ends.
+
+    :param there: the capabilities that the source knows, and which of them are on.
+    """
     # What somebody has switched on at the source has to be on at the destination as well.
     wanted = {name: True for name, state in there.items() if state} | {"events": True, "return-path": True}
     if free_pages.CAPABILITY in there:
         # Said both ways, as it is on by default. At the destination it keeps single pages from filling huge ones.
         wanted[free_pages.CAPABILITY] = options.skip_free
-    migration.set_capabilities(destination, wanted)
-    migration.set_capabilities(source, wanted)
-    migration.set_limits(source, bandwidth=options.bandwidth, downtime_s=options.downtime_s)
+    return wanted
 
 
 def _run(pair: Handover, options: Options, timeout: float, progress: Progress) -> _Ran:
@@ -188,8 +197,8 @@ def _run(pair: Handover, options: Options, timeout: float, progress: Progress) -
         migration.listen_on(destination, pair.target.spec.migration_socket)
         begun = time.monotonic()
         migration.migrate_to(source, pair.target.spec.migration_socket)
-        ended = _watch(source, options, timeout, progress, pair.origin.spec.name)
-        _await_arrival(destination)
+        ended = _watch(source, options, timeout, progress, pair.origin.spec.name, last_words=pair.last_words)
+        _await_arrival(destination, progress)
         cpu = here.seconds() + there.seconds() - cpu
         return _Ran(
             migration=ended,
@@ -200,11 +209,22 @@ def _run(pair: Handover, options: Options, timeout: float, progress: Progress) -
         )
 
 
-def _watch(source: Qmp, options: Options, timeout: float, progress: Progress, name: str) -> Migration:
-    """Return the end of a migration that has been started; cancel it when it is time to."""
+def _watch(
+    source: Qmp,
+    options: Options,
+    timeout: float,
+    progress: Progress,
+    name: str,
+    *,
+    last_words: Callable[[], str | None] = lambda: None,
+) -> Migration:
+    """Return the end of a migration that has been started; cancel it when it is time to.
+
+    :param last_words: what the destination says of a migration that has failed.
+    """
     begun = time.monotonic()
     step = False
-    cancelled = None
+    cancelled, cancelled_at = None, 0.0
     while True:
         now = migration.query(source)
         if now.status == migration.COMPLETED:
@@ -214,7 +234,9 @@ def _watch(source: Qmp, options: Options, timeout: float, progress: Progress, na
         if now.ended:
             why = cancelled or f"the migration failed: {now.error or 'QEMU does not say why'}"
             hint = _TOO_SLOW if cancelled and options.cancel_after_s is None else None
-            raise MigrationError(f"{why}; the guest runs on where it was", hint=hint)
+            # The source knows little more than that the other end has refused.
+            details = None if cancelled else last_words()
+            raise MigrationError(f"{why}; the guest runs on where it was", hint=hint, details=details)
         total = float(now.ram.get("total", 0))
         if total and not step:
             progress.step(f"Migrating '{name}'", total)
@@ -228,18 +250,27 @@ def _watch(source: Qmp, options: Options, timeout: float, progress: Progress, na
             elif seconds > timeout:
                 cancelled = f"the migration was not complete after {timeout:g} s, and cancelled"
             if cancelled:
+                cancelled_at = seconds
                 migration.cancel(source)
+        elif seconds - cancelled_at > _CANCEL_SECONDS:
+            # Whoever settles it ends the destination, and the source with it goes on.
+            raise MigrationError(
+                f"{cancelled}, which QEMU did not do within {_CANCEL_SECONDS:g} s: it says '{now.status}'; "
+                "the destination was ended"
+            )
         time.sleep(_POLL_SECONDS)
 
 
-def _await_arrival(destination: Qmp) -> None:
+def _await_arrival(destination: Qmp, progress: Progress) -> None:
     deadline = time.monotonic() + _ARRIVAL_SECONDS
     while True:
         arrived = migration.query(destination).status == migration.COMPLETED
-        if arrived and destination.execute("query-status")["status"] == "running":
+        status = destination.execute("query-status")["status"]
+        if arrived and status == "running":
             return
         if time.monotonic() > deadline:
-            raise MigrationError("the source was complete, but the guest does not run at the destination")
+            progress.warn(f"the guest is at the destination, but does not run there: QEMU says '{status}'")
+            return
         time.sleep(_POLL_SECONDS)
 
 
@@ -268,10 +299,25 @@ def _reconnect(session: Session) -> None:
         # Under TCG the destination translates all of the guest's code anew, and the first answer takes long.
         session.agent.call("hello", timeout=_AGENT_SECONDS)
     except GuestError as e:
-        if session.agent:
-            session.agent.close()
-            session.agent = None
-        session.progress.warn(f"the agent does not answer at the destination: {e.message}")
+        session.drop_agent()
+        session.progress.warn(f"the guest's agent does not answer after the migration: {e.message}")
+
+
+def _verify(session: Session) -> Verified:
+    """Have the guest check all that it has written, wherever it is now.
+
+    :raise IntegrityError: a page is not what was written to it, or nobody answers: that is how a guest may look whose
+        memory is ruined.
+    """
+    session.progress.step("Checking what the guest has written")
+    if session.agent is None:
+        _reconnect(session)
+    if session.agent is None:
+        raise IntegrityError(
+            "the guest's memory could not be checked: its agent does not answer after the migration",
+            hint="see what its kernel says: fastballoon vm console --log",
+        )
+    return meanwhile.end_work(session.agent)
 
 
 def _curve(watched: meanwhile.Watched | None, watching: float | None, ran: _Ran) -> Curve | None:

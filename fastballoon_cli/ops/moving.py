@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastballoon_cli.errors import TargetNotReachedError
+from fastballoon_cli.errors import FastballoonError, PreconditionError, TargetNotReachedError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.host.vcpus import VcpuClock
-from fastballoon_cli.ops.session import Session
+from fastballoon_cli.ops.session import Session, require_running
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.curve import Curve, thinned
 from fastballoon_cli.results.model import Change
@@ -65,22 +65,22 @@ def drive(
 ) -> Driven:
     """Ask for the target and wait until it is reached.
 
-    Whatever ends this early leaves the device's target at what it has reached: a guest must not go on
-    chasing a target that nobody waits for.
+    Whatever ends an inflation early leaves the device's target at what it has reached: a guest must not go on
+    chasing a target that nobody waits for. Memory that is given back is never withdrawn, whatever ends the wait.
 
     :param timeout: seconds; a guest that moves nothing is given up sooner.
     :param why: asked when nothing has moved for a while; a reason that it returns ends the wait.
     :raise TargetNotReachedError: the device stopped short.
+    :raise PreconditionError: there is memory to take from a guest that is paused.
     """
     record = session.record
-    record.require_alive()
     vcpus = VcpuClock(session.qmp, record.pid)
     balloon, rss, free = device.size(), procfs.rss_bytes(record.pid), _guest_free(session)
     cpu = vcpus.seconds()
     points = [(0.0, balloon)]
     seconds = _wait(session, device, target, timeout, progress, why, points)
     cpu = vcpus.seconds() - cpu
-    record.require_alive()
+    session.meet_agent()  # unless that was done before: a guest in need of memory was given some first
     return Driven(
         seconds=seconds,
         guest_cpu_s=cpu,
@@ -103,10 +103,17 @@ def _wait(
     """Return after how long the target was reached; the device's sizes on the way there go into ``points``."""
     before = size = device.size()
     if size == target:
+        # The guest may be about to leave it, for the target of a tool that was killed.
+        device.set_target(target)
         return 0.0
+    gives_back = target < before
+    if not gives_back:
+        require_running(session.qmp)
     begun = moved = asked = time.monotonic()
     try:
         device.set_target(target)
+        if gives_back:
+            _require_running_to_give_back(session, target)
         while True:
             size_now = device.size()
             now = time.monotonic()
@@ -117,15 +124,34 @@ def _wait(
             if size == target:
                 return now - begun
             if now - moved > _STALL_SECONDS or now - begun > timeout:
-                raise _short(session, size, target, now - begun, None)
+                raise _short(session, size, target, now - begun, None, gives_back=gives_back)
             if now - max(moved, asked) > _DOUBT_SECONDS:
                 if reason := why():
-                    raise _short(session, device.size(), target, now - begun, reason)
+                    raise _short(session, device.size(), target, now - begun, reason, gives_back=gives_back)
                 asked = time.monotonic()
             time.sleep(_POLL_SECONDS)
-    except (TargetNotReachedError, KeyboardInterrupt):
-        device.set_target(device.size())
+    except BaseException:
+        if not gives_back:
+            _freeze(device, progress)
         raise
+
+
+def _freeze(device: Device, progress: Progress) -> None:
+    """Have the guest stop where it is."""
+    try:
+        device.set_target(device.size())
+    except FastballoonError as e:
+        progress.warn(f"the guest may go on towards the target, as it could not be set back: {e.message}")
+
+
+def _require_running_to_give_back(session: Session, target: int) -> None:
+    try:
+        require_running(session.qmp)
+    except PreconditionError as e:
+        raise TargetNotReachedError(
+            f"{e.message}; it gets its memory back as soon as it runs, as the target is {format_size(target)} now",
+            hint=e.hint,
+        ) from e
 
 
 def _guest_free(session: Session) -> int | None:
@@ -134,10 +160,18 @@ def _guest_free(session: Session) -> int | None:
     return int(memory["MemFree"]) if memory else None
 
 
-def _short(session: Session, size: int, target: int, seconds: float, reason: str | None) -> TargetNotReachedError:
+def _short(
+    session: Session, size: int, target: int, seconds: float, reason: str | None, *, gives_back: bool
+) -> TargetNotReachedError:
+    because = f": {reason}" if reason else ""
+    if gives_back:
+        return TargetNotReachedError(
+            f"the balloon still holds {format_size(size)} after {seconds:.1f} s, more than {format_size(target)}"
+            f"{because}",
+            hint="the target stands: the guest gets the rest as soon as its driver takes it",
+        )
     free = _guest_free(session)
     left = f"; the guest has {format_size(free)} free" if free is not None else ""
-    because = f": {reason}" if reason else ""
     return TargetNotReachedError(
         f"the balloon stopped at {format_size(size)} of {format_size(target)} after {seconds:.1f} s{because}{left}",
         hint="the balloon stays at what it has reached; ask for less, or free memory in the guest",

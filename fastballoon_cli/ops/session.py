@@ -3,19 +3,22 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paramiko
 
-from fastballoon_cli.errors import GuestError, PreconditionError
+from fastballoon_cli.errors import GuestError, PreconditionError, QmpError
 from fastballoon_cli.guest import ssh
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host import vms
+from fastballoon_cli.host import procfs, vms
 from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.host.vms import Record
+from fastballoon_cli.ops.settle import settle
+from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Progress
 
-__all__ = ["Session", "connect", "connect_agent", "hold", "running"]
+__all__ = ["Session", "connect", "connect_agent", "hold", "open_monitor", "require_running", "running"]
 
 _AGENT_PATIENCE = 5.0
 
@@ -24,8 +27,10 @@ _AGENT_PATIENCE = 5.0
 class Session:
     """What an operation works with.
 
-    :ivar agent: None when the guest does not answer.
+    :ivar agent: None when the guest does not answer, or nobody has asked it yet.
     :ivar lock: the descriptor that holds the VM, see :func:`fastballoon_cli.host.vms.lock`.
+    :ivar met: whether the agent was tried.
+    :ivar guardian: who ends the VM if the tool dies; None for a VM that outlives it.
     """
 
     record: Record
@@ -33,19 +38,45 @@ class Session:
     agent: AgentClient | None
     progress: Progress
     lock: int | None = None
+    met: bool = False
+    guardian: Guarded | None = None
 
     def move_to(self, record: Record) -> None:
         """Go on with the QEMU that has the guest now.
 
         :raise VmLostError: it has ended.
         """
-        if self.agent:
-            self.agent.close()
-            self.agent = None
+        self.drop_agent()
         self.qmp.close()
         self.record, self.qmp = record, Qmp(record.spec.qmp_socket)
 
-    def ask(self, verb: str) -> Any:
+    def meet_agent(self, *, patience: float = _AGENT_PATIENCE, needed: bool = False) -> None:
+        """Connect to the agent, unless that was tried before; a guest that is paused is not waited for.
+
+        :param patience: seconds for its first answer.
+        :param needed: fail when it does not answer, instead of going on without it.
+        :raise PreconditionError: it is needed, and the guest is paused.
+        :raise GuestError: it is needed and does not answer.
+        :raise VmLostError: QEMU has ended.
+        """
+        if self.met or self.agent:
+            return
+        self.met = True
+        try:
+            require_running(self.qmp)
+            self.agent = connect_agent(self.record, timeout=patience)
+        except (GuestError, PreconditionError) as e:
+            if needed:
+                raise
+            self.progress.warn(f"going on without the guest's side of the figures: {e.message}")
+
+    def drop_agent(self) -> None:
+        """Go on without the agent."""
+        if self.agent:
+            self.agent.close()
+            self.agent = None
+
+    def ask(self, verb: str, *, timeout: float = _AGENT_PATIENCE, **arguments: Any) -> Any:
         """Return the agent's answer, or None: what the guest says of itself is welcome, but no reason to fail.
 
         A guest that its balloon has left without memory may answer nothing, and must still be given some back.
@@ -53,12 +84,21 @@ class Session:
         if self.agent is None:
             return None
         try:
-            return self.agent.call(verb, timeout=_AGENT_PATIENCE)
+            return self.agent.call(verb, timeout=timeout, **arguments)
         except GuestError as e:
             self.progress.warn(f"going on without the guest's side of the figures: {e.message}")
-            self.agent.close()
-            self.agent = None
+            self.drop_agent()
             return None
+
+
+def require_running(qmp: Qmp) -> None:
+    """Check that the guest is not paused.
+
+    :raise PreconditionError: it is, or does not run for another reason; by QEMU's word.
+    """
+    status = qmp.execute("query-status")["status"]
+    if status != "running":
+        raise PreconditionError(f"the guest does not run: QEMU says '{status}'", hint="let it go on with QMP's 'cont'")
 
 
 def running(name: str) -> Record:
@@ -69,10 +109,7 @@ def running(name: str) -> Record:
     """
     record = vms.load(name)
     if record is None:
-        raise PreconditionError(
-            f"there is no VM '{name}'",
-            hint=f"start it: fastballoon vm start --name {name}; or see: fastballoon vm list",
-        )
+        raise vms.no_such(name)
     if not record.alive:
         # Its guest may just have moved on to another QEMU: that one is recorded before the old one ends.
         record = vms.load(name) or record
@@ -107,33 +144,59 @@ def connect_agent(record: Record, *, timeout: float) -> AgentClient:
     return AgentClient(connect(record, timeout=timeout))
 
 
+def _recovered(name: str) -> Record:
+    """Return the record of a VM that runs, after what a migration that was cut short has left is in order."""
+    pair = vms.processes(name)
+    if len(pair) == 2 and any(record.alive for record in pair):
+        return settle(*pair)  # nobody else has lived to do it
+    record = running(name)
+    # A tool that was killed before its destination had a guardian has left the folder that was made for that.
+    vms.forget_processes(record)
+    return record
+
+
+def open_monitor(record: Record, socket: Path) -> Qmp:
+    """Connect to one of the monitors of a VM that runs.
+
+    :raise QmpError: it does not answer; the hint says so if that is because QEMU was stopped.
+    :raise VmLostError: QEMU has ended.
+    """
+    try:
+        return Qmp(socket)
+    except QmpError as e:
+        if procfs.is_stopped(record.pid):
+            raise QmpError(
+                f"QEMU (pid {record.pid}) was stopped and answers nobody", hint=f"let it go on: kill -CONT {record.pid}"
+            ) from e
+        raise
+
+
 @contextmanager
 def hold(
-    name: str, progress: Progress, *, need_agent: bool = False, patience: float = _AGENT_PATIENCE
+    name: str,
+    progress: Progress,
+    *,
+    need_agent: bool = False,
+    meet_agent: bool = True,
+    patience: float = _AGENT_PATIENCE,
 ) -> Iterator[Session]:
     """Hold a running VM for one operation.
 
-    :param patience: seconds for the agent's first answer.
     :param need_agent: fail when the agent does not answer, instead of going on without it.
-    :raise PreconditionError: no such VM, or somebody else holds it.
+    :param meet_agent: connect to the agent before anything else; otherwise the operation does, when it has time for it.
+    :param patience: seconds for the agent's first answer.
+    :raise PreconditionError: no such VM, somebody else holds it, or the agent is needed and the guest is paused.
     :raise VmLostError: its QEMU has ended.
     :raise GuestError: the agent is needed and does not answer.
     """
     with vms.lock(name) as lock:
-        record = running(name)
-        # A tool that was killed before its destination had a guardian has left the folder that was made for that.
-        vms.forget_processes(record)
-        session = Session(record, Qmp(record.spec.qmp_socket), None, progress, lock)
+        record = _recovered(name)
+        session = Session(record, open_monitor(record, record.spec.qmp_socket), None, progress, lock)
         try:
-            try:
-                session.agent = connect_agent(record, timeout=patience)
-            except GuestError as e:
-                if need_agent:
-                    raise
-                progress.warn(f"going on without the guest's side of the figures: {e.message}")
+            if meet_agent:
+                session.meet_agent(patience=patience, needed=need_agent)
             yield session
         finally:
             # By then another QEMU may have the guest.
-            if session.agent:
-                session.agent.close()
+            session.drop_agent()
             session.qmp.close()

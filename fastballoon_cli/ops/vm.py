@@ -1,49 +1,50 @@
 """Start and stop VMs, and have a guest use its memory."""
 
 import shutil
-import socket
 import time
-import zipapp
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from fastballoon_cli import build
-from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError, UsageError, VmLostError
+from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError, VmLostError
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host import accel, procfs, vms
-from fastballoon_cli.host.features import device_properties, with_features
-from fastballoon_cli.host.keys import make_key_pair
-from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES, QemuSpec
+from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.host.qemu import QemuSpec
 from fastballoon_cli.host.qmp import Qmp, connect_when_ready
 from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.session import connect_agent
-from fastballoon_cli.process import Guarded, paste
+from fastballoon_cli.ops.furnish import furnish
+from fastballoon_cli.ops.session import Session, connect_agent
+from fastballoon_cli.ops.vm_plan import Request, StartPlan, check, free_port, missing, plan
+from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import MIB, format_size
 
 __all__ = [
     "Request",
     "StartPlan",
-    "await_end",
+    "borrow",
+    "check",
     "free_port",
+    "missing",
     "plan",
     "require_host_memory",
+    "require_new",
     "start",
     "stop",
     "touch",
 ]
 
-_MIN_MEMORY = 256 * MIB
 #: Kept free on the host beside the guest's memory, for QEMU itself and everybody else.
 _HOST_RESERVE = 512 * MIB
-_QUIT_SECONDS = 5.0
 #: What the guest's init writes to the console when sshd listens, and how long that is waited for.
 _READY = b"fastballoon: ready"
 _SSHD_SECONDS = 20.0
 _TRIES = 5
-_BALLOON = "virtio-balloon-pci"
+#: Of a guest that has just answered, and is busy with what comes after its boot.
+_AGENT_SECONDS = 30.0
 #: Unmodified QEMU under TCG may send an access to the wrong device while the guest sets up its PCI bus on a busy host
 #: (the QEMU series says how). The kernel then waits for a timer in vain. A boot takes seconds; after so long without
 #: an answer another one is likely to be the quicker way.
@@ -55,95 +56,17 @@ _PASSING = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a user asks for.
+def require_new(name: str) -> None:
+    """Check that no VM of that name runs.
 
-    :ivar kernel, qemu: a variant that a guest can be started with; any pair works.
-    :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
-    :ivar append: further words for the guest kernel's command line.
-    :ivar pluggable_bytes, zero_disk_bytes, zero_image, scratch_disk_bytes, zero_disk_leaves_buffers,
-        shared_memory: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
+    :raise PreconditionError: one does.
     """
-
-    name: str = "default"
-    memory_bytes: int = DEFAULT_MEMORY_BYTES
-    cpus: int = 2
-    accel: str = "auto"
-    kernel: str = "fast"
-    qemu: str = "fast"
-    balloon_options: str = ""
-    append: str = ""
-    pluggable_bytes: int = 0
-    zero_disk_bytes: int = 0
-    zero_image: Path | None = None
-    scratch_disk_bytes: int = 0
-    zero_disk_leaves_buffers: bool = False
-    shared_memory: bool = False
-
-
-@dataclass(frozen=True)
-class StartPlan:
-    """A VM that could be started now."""
-
-    spec: QemuSpec
-    built: dict[str, Any]
-
-    def command(self) -> str:
-        """Return QEMU's command line, ready to paste."""
-        return paste(self.spec.argv())
-
-
-def plan(request: Request, progress: Progress) -> StartPlan:
-    """Build what the VM needs and lay out its command line.
-
-    :raise UsageError: values that cannot be right.
-    :raise PreconditionError: KVM asked for and not usable, or a build failed.
-    """
-    directory = vms.vm_dir(request.name)
-    if request.memory_bytes < _MIN_MEMORY or request.memory_bytes % MIB:
-        raise UsageError(
-            f"{format_size(request.memory_bytes)} cannot be a VM's memory",
-            hint=f"use whole MiB, at least {format_size(_MIN_MEMORY)}",
+    old = vms.load(name)
+    if old and old.alive:
+        raise PreconditionError(
+            f"VM '{name}' runs already (pid {old.pid})",
+            hint=f"stop it: fastballoon vm stop {name}; or choose another --name",
         )
-    if request.cpus < 1:
-        raise UsageError(f"{request.cpus} cannot be a number of CPUs", hint="use 1 or more")
-    qemu = build.qemu(build.Variant(request.qemu), progress)
-    kernel = build.kernel(build.Variant(request.kernel), progress)
-    image = build.image(progress)
-    firmware = tuple(qemu.firmware)
-    options = request.balloon_options
-    if request.qemu != build.Variant.STOCK:
-        options = with_features(options, device_properties(qemu.binary, _BALLOON))
-    spec = QemuSpec(
-        name=request.name,
-        binary=qemu.binary,
-        firmware=firmware,
-        kernel=kernel.bzimage,
-        rootfs=image.rootfs,
-        memory_bytes=request.memory_bytes,
-        cpus=request.cpus,
-        accel=accel.choose(
-            request.accel, qemu=qemu.binary, firmware=firmware, kernel=kernel.bzimage, progress=progress
-        ),
-        balloon_options=options,
-        append=request.append,
-        pluggable_bytes=request.pluggable_bytes,
-        zero_disk_bytes=request.zero_disk_bytes,
-        zero_image=request.zero_image,
-        scratch_disk_bytes=request.scratch_disk_bytes,
-        zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
-        shared_memory=request.shared_memory,
-        ssh_port=free_port(),
-        directory=directory,
-    )
-    built = {
-        "qemu_version": qemu.version,
-        "qemu_sha256": qemu.sha256,
-        "qemu_series_sha256": qemu.series_sha256,
-        "kernel_series_sha256": kernel.series_sha256,
-    }
-    return StartPlan(spec, built)
 
 
 def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Record:
@@ -156,24 +79,61 @@ def start(request: Request, progress: Progress, *, timeout: float = 120.0) -> Re
     :raise VmLostError: QEMU ended while the guest booted.
     :raise GuestError: the guest did not come up in time.
     """
-    vms.vm_dir(request.name)  # a bad name is said before anything is built
+    with _booted(request, progress, timeout) as booted:
+        booted.guardian.release()
+        return booted.record
+
+
+@contextmanager
+def borrow(request: Request, progress: Progress, *, timeout: float = 120.0) -> Iterator[Session]:
+    """Start a VM and hold it for as long as the context lasts, its end included: that of a killed tool, too.
+
+    :raise FastballoonError: as :func:`start`.
+    """
+    with _booted(request, progress, timeout) as booted:
+        record = booted.record
+        session = Session(record, Qmp(record.spec.qmp_socket), None, progress, booted.lock, guardian=booted.guardian)
+        try:
+            session.meet_agent(needed=True, patience=_AGENT_SECONDS)
+            yield session
+        finally:
+            session.drop_agent()
+            session.qmp.close()
+            (session.guardian or booted.guardian).kill()  # of the QEMU that has the guest by now
+            vms.forget(request.name)
+
+
+@dataclass(frozen=True)
+class _Booted:
+    """A VM that has booted: held, and guarded."""
+
+    record: Record
+    guardian: Guarded
+    lock: int
+
+
+@contextmanager
+def _booted(request: Request, progress: Progress, timeout: float) -> Iterator[_Booted]:
+    check(request)
     left = timeout
     # A kernel that checks itself takes minutes where another one takes seconds.
     patience = _BOOT_PATIENCE if request.kernel in build.COMMON else timeout
-    for tries_left in reversed(range(_TRIES)):
-        begun = time.monotonic()
-        try:
-            return _attempt(request, progress, min(left, patience) if tries_left else left)
-        except (GuestError, VmLostError) as e:
-            left -= time.monotonic() - begun
-            if not tries_left or left <= 0 or not _may_pass(e):
-                raise
-            # On a host that is merely busy, another attempt needs more time than this one had, not what is left over.
-            patience *= 2
-            if patience + _BOOT_PATIENCE > left:
-                patience = left
-            progress.warn(f"{e.message}; starting '{request.name}' once more")
-    raise AssertionError("unreachable")
+    with ExitStack() as held:
+        for tries_left in reversed(range(_TRIES)):
+            begun = time.monotonic()
+            try:
+                booted = _attempt(request, progress, min(left, patience) if tries_left else left, held)
+                break
+            except (GuestError, VmLostError) as e:
+                left -= time.monotonic() - begun
+                if not tries_left or left <= 0 or not _may_pass(e):
+                    raise
+                # On a host that is merely busy, another attempt needs more time than this one had, not what is left.
+                patience *= 2
+                if patience + _BOOT_PATIENCE > left:
+                    patience = left
+                progress.warn(f"{e.message}; starting '{request.name}' once more")
+        yield booted
 
 
 def _may_pass(error: FastballoonError) -> bool:
@@ -181,39 +141,39 @@ def _may_pass(error: FastballoonError) -> bool:
     return isinstance(error, GuestError) or any(said in (error.details or "") for said in _PASSING)
 
 
-def _attempt(request: Request, progress: Progress, timeout: float) -> Record:
+def _attempt(request: Request, progress: Progress, timeout: float, held: ExitStack) -> _Booted:
+    """Boot a VM; its lock goes into ``held``."""
     try:
-        # Each attempt has a folder and a lock of its own: what guards QEMU removes the folder with it.
-        with vms.lock(request.name, create=True):
-            return _attempt_locked(request, progress, timeout)
+        with ExitStack() as here:
+            # Each attempt has a folder and a lock of its own: what guards QEMU removes the folder with it.
+            lock = here.enter_context(vms.lock(request.name, create=True))
+            booted = _attempt_locked(request, progress, timeout, lock)
+            held.push(here.pop_all())
+            return booted
     except KeyboardInterrupt:
         vms.forget_unless_alive(request.name)  # it may have come between the making of the folder and its locking
         raise
 
 
-def _attempt_locked(request: Request, progress: Progress, timeout: float) -> Record:
-    old = vms.load(request.name)
-    if old and old.alive:
-        raise PreconditionError(
-            f"VM '{request.name}' runs already (pid {old.pid})",
-            hint=f"stop it: fastballoon vm stop {request.name}; or choose another --name",
-        )
+def _attempt_locked(request: Request, progress: Progress, timeout: float, lock: int) -> _Booted:
+    require_new(request.name)
     try:
         _clear(vms.vm_dir(request.name))
-        return _boot(plan(request, progress), request, progress, timeout)
+        return _boot(plan(request, progress), request, progress, timeout, lock)
     except BaseException:
         vms.forget(request.name)
         raise
 
 
-def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: float) -> Record:
+def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: float, lock: int) -> _Booted:
     spec = planned.spec
     require_host_memory(spec.memory_bytes, f"a VM of {format_size(spec.memory_bytes)}")
     _furnish(spec)
     progress.step(f"Booting '{spec.name}' ({format_size(spec.memory_bytes)}, {spec.cpus} CPUs, {spec.accel})")
     deadline = time.monotonic() + timeout
     with spec.qemu_log.open("wb") as log:
-        qemu = Guarded(spec.argv(), stdout=log, cleanup=spec.directory)
+        # It holds the lock, too: should the tool die, nobody makes the next VM's folder before this one is removed.
+        qemu = Guarded(spec.argv(), stdout=log, cleanup=spec.directory, hold=[lock])
     try:
         started = procfs.start_time(qemu.pid) or 0
         record = Record(
@@ -232,8 +192,7 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
             raise _with_console(e, spec) from e
         record = record.mark_ready()
         vms.save(record)
-        qemu.release()
-        return record
+        return _Booted(record, qemu, lock)
     except BaseException:
         qemu.kill()
         raise
@@ -275,36 +234,26 @@ def _with_console(error: FastballoonError, spec: QemuSpec) -> FastballoonError:
 
 
 def stop(name: str, progress: Progress) -> None:
-    """Stop a VM and remove all that belongs to it.
+    """Stop a VM and remove all that belongs to it; also one that another version of the tool has started.
 
     :raise PreconditionError: there is none of that name, or somebody else holds it.
     """
     with vms.lock(name):
-        record = vms.load(name)
-        if record is None:
-            if vms.vm_dir(name).is_dir():
-                vms.forget(name)
-                return
-            raise PreconditionError(f"there is no VM '{name}'", hint="see: fastballoon vm list")
         progress.step(f"Stopping '{name}'")
-        if record.alive:
-            try:
-                with Qmp(record.spec.qmp_socket) as qmp:
+        try:
+            records = [vms.load(name), *vms.processes(name)]
+        except vms.UnknownRecordError as e:
+            if e.process is None:
+                raise
+            procfs.kill(*e.process)
+            vms.await_end(*e.process)
+            records = []
+        for record in records:
+            if record and record.alive:
+                with suppress(QmpError, VmLostError), Qmp(record.spec.qmp_socket) as qmp:  # else it is killed
                     qmp.execute("quit")
-            except (QmpError, VmLostError):
-                pass  # it is killed below
-            await_end(record)
+                vms.await_end(record.pid, record.started)
         vms.forget(name)
-
-
-def await_end(record: Record) -> None:
-    """Wait until a QEMU that was told to quit has ended; kill one that does not."""
-    deadline = time.monotonic() + _QUIT_SECONDS
-    while record.alive and time.monotonic() < deadline:
-        time.sleep(0.01)
-    while record.alive:
-        procfs.kill(record.pid, record.started)
-        time.sleep(0.01)
 
 
 def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, verify: bool = False) -> dict[str, Any]:
@@ -329,21 +278,11 @@ def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, ve
 
 
 def _furnish(spec: QemuSpec) -> None:
-    """Put into the VM's folder what its command line points to: keys, and the agent for the guest."""
-    folder = spec.directory
-    spec.process_directory.mkdir(exist_ok=True)
+    """Put into the VM's folder what its command line points to."""
     if spec.scratch_disk_bytes:
         with spec.scratch_disk.open("wb") as disk:
             disk.truncate(spec.scratch_disk_bytes)
-    make_key_pair(folder / "ssh_key", spec.fw_cfg_file("authorized_keys"))
-    make_key_pair(spec.fw_cfg_file("host_key"), folder / "known_hosts", prefix="fastballoon-guest ")
-    with as_file(files("guest_agent")) as source:
-        staging = folder / "agent"
-        shutil.copytree(source, staging / "guest_agent", ignore=shutil.ignore_patterns("__pycache__"))
-        # Not by runpy, which takes a guest without KVM longer to import than the agent.
-        (staging / "__main__.py").write_text("from guest_agent.__main__ import listen\n\nlisten()\n")
-        zipapp.create_archive(staging, spec.fw_cfg_file("agent.pyz"))
-        shutil.rmtree(staging)
+    furnish(spec.directory)
 
 
 def _clear(folder: Path) -> None:
@@ -352,10 +291,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(entry)
         elif entry.name != "holder.json":
             entry.unlink()
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,11 +5,10 @@ from typing import Any
 from fastballoon_cli.errors import VmLostError
 from fastballoon_cli.host import drop_cache, free_pages, procfs, vms
 from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.session import running
+from fastballoon_cli.ops.session import open_monitor, require_running, running
 
-__all__ = ["names", "status"]
+__all__ = ["names", "running_guest", "status"]
 
 
 def names() -> list[str]:
@@ -19,6 +18,8 @@ def names() -> list[str]:
 
 def status(name: str) -> dict[str, Any]:
     """Return what can be said of a VM without disturbing whoever works with it.
+
+    ``state`` is QEMU's own word: ``running``, ``paused`` and others.
 
     :raise PreconditionError: there is none of that name.
     :raise VmLostError: its QEMU has ended.
@@ -33,9 +34,23 @@ def status(name: str) -> dict[str, Any]:
         return _status(now)  # its guest has just moved on to another QEMU
 
 
+def running_guest(name: str) -> Record:
+    """Return the record of a VM whose guest is not paused, for somebody who is about to talk to it.
+
+    :raise PreconditionError: there is none of that name, or its guest is paused.
+    :raise VmLostError: its QEMU has ended.
+    """
+    record = running(name)
+    with open_monitor(record, record.spec.observer_socket) as qmp:
+        require_running(qmp)
+    return record
+
+
 def _status(record: Record) -> dict[str, Any]:
-    with Qmp(record.spec.observer_socket) as qmp:
+    with open_monitor(record, record.spec.observer_socket) as qmp:
+        state = qmp.execute("query-status")["status"]
         device = BalloonDevice(qmp)
+        stats = device.stats()
         counters = device.counters()
         balloon = device.size()
         options = device.options()
@@ -45,7 +60,7 @@ def _status(record: Record) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "name": spec.name,
-        "state": "running",
+        "state": state,
         "pid": record.pid,
         "accel": spec.accel,
         "memory_bytes": spec.memory_bytes,
@@ -57,6 +72,7 @@ def _status(record: Record) -> dict[str, Any]:
         "skip_free_method": skip_method,
         "balloon_bytes": balloon,
         "host_rss_bytes": procfs.rss_bytes(record.pid),
+        "guest_stats": {"interval_s": stats.interval_s, "age_s": stats.age_s, "values": dict(stats.values)},
         "ssh_port": spec.ssh_port,
         "device_options": options,
         "directory": str(spec.directory),

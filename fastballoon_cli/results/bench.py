@@ -117,6 +117,11 @@ class BenchResult:
     balloon_bytes: int = 0
     bandwidth_bytes_per_s: int | None = None
 
+    @property
+    def measured(self) -> bool:
+        """Whether there is a sample at all."""
+        return any(case.samples for case in self.cases)
+
     def case(self, variant: str) -> Case | None:
         """Return a variant's case if it has samples."""
         return next((case for case in self.cases if case.variant == variant and case.samples), None)

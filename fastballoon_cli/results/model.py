@@ -86,6 +86,7 @@ class MoveResult:
     :ivar duration_s: from the request in QEMU to the guest's last word about the balloon's size.
     :ivar guest_cpu_s: how long the vCPUs ran meanwhile, all together; includes the wait of a tool that polls.
     :ivar guest_memory: what the balloon left to the guest, as it was seen by polling.
+    :ivar remarks: sentences on what a reader would not expect, such as a host that gained nothing.
     """
 
     operation: str
@@ -100,6 +101,7 @@ class MoveResult:
     host_rss_bytes: Change
     guest_free_bytes: Change
     guest_memory: Curve | None = None
+    remarks: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:

@@ -132,6 +132,24 @@ def test_ctrl_c_keeps_what_was_measured_and_stops_the_guest(tool, tmp_path):
     assert not [entry for entry in tmp_path.iterdir() if entry != out]
 
 
+def test_a_bench_that_is_killed_keeps_its_rounds_and_takes_its_guest_along(tool, tmp_path):
+    out = tmp_path / "result.json"
+    options = ("--guest-state", "idle", "--memory", "512M", "--variant", "fast", "--repeat", "1000")
+    process = tool.start("bench", "inflate", *options, "--out", str(out))
+    guest = tool.runtime / f"bench-{process.pid}"
+    threading.Thread(target=process.stderr.read, daemon=True).start()
+    try:
+        await_true(lambda: out.exists() and qemus_below(guest), seconds=200, what="the second round")
+    finally:
+        process.kill()
+        process.wait(timeout=10)
+    await_true(lambda: not guest.exists() and not qemus_below(guest), what="the guest to be gone")
+    document = json.loads(out.read_text())
+    assert document["interrupted"] is True
+    assert document["cases"][0]["metrics"]["duration_s"]["samples"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+
+
 def test_a_bench_that_cannot_begin_leaves_no_file(tool, tmp_path):
     out = tmp_path / "result.json"
     assert "balloon's size" in tool.refused(2, "bench", "inflate", "--target", "8G", "--out", str(out))["hint"]

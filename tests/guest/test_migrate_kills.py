@@ -3,11 +3,14 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
-from fastballoon_cli.errors import PreconditionError, QmpError
+from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.host.qemu import QemuSpec
+from fastballoon_cli.host.qmp import Qmp
 from fastballoon_cli.ops import migrate
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
@@ -177,3 +180,33 @@ def test_a_paused_guest_is_not_migrated(tool, moving):
                 migrate.migrate(session, migrate.Options(), progress=Silent())
         finally:
             session.qmp.execute("cont")
+
+
+def test_a_destination_killed_after_the_switchover_is_a_lost_vm(tool, boot, monkeypatch):
+    """The guest has run there, and the source's memory knows nothing of what it wrote to its disks."""
+    boot("late", "--variant", "stock", "--memory", "512M")
+    seen = []
+
+    def kill_it(destination, progress):
+        source, target = vms.processes("late")
+        with Qmp(source.spec.observer_socket) as qmp:
+            seen.append(qmp.execute("query-status")["status"])
+        os.kill(target.pid, signal.SIGKILL)
+        raise VmLostError("its QEMU has ended")
+
+    monkeypatch.setattr(migrate, "_await_arrival", kill_it)
+    with pytest.raises(VmLostError), hold("late", Silent()) as session:
+        migrate.migrate(session, migrate.Options(), progress=Silent())
+    assert seen == ["postmigrate"]
+    await_true(lambda: not qemus_below(tool.runtime / "late"), what="both QEMUs to be gone")
+    assert "late" not in [it["name"] for it in tool.ok("vm", "list")["vms"]]
+
+
+def test_a_destination_that_refuses_the_guest_says_why(tool, boot, monkeypatch):
+    boot("picky", "--memory", "512M")
+    whole = QemuSpec.successor
+    monkeypatch.setattr(QemuSpec, "successor", lambda self, port: replace(whole(self, port), balloon_options=""))
+    with hold("picky", Silent()) as session, pytest.raises(migrate.MigrationError) as failed:
+        migrate.migrate(session, migrate.Options(), progress=Silent())
+    assert "virtio-balloon" in failed.value.details
+    one_qemu_has_the_guest(tool, "picky", generation=0)

@@ -11,6 +11,7 @@ import pytest
 from fastballoon_cli import build
 from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
 from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.host.features import abilities
 from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp, connect_when_ready
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Silent
@@ -101,6 +102,50 @@ def test_counters_and_options_of_either_variant(qemu):
         device = BalloonDevice(qmp)
         assert device.counters() is None
         assert "x-page-bitmap" not in device.options()
+
+
+@pytest.mark.parametrize("variant", ["fast", "stock"])
+@pytest.mark.parametrize("kind", ["pc-dimm", "nvdimm", "plugged later", "virtio-mem"])
+def test_the_balloon_is_counted_against_dimms_too(qemu, variant, kind):
+    """As QEMU does, or the size would be negative, and a target would be off by all of them."""
+    nvdimm = ("-machine", "nvdimm=on") if kind == "nvdimm" else ()
+    backend = ("-object", "memory-backend-ram,id=m,size=256M")
+    device = {
+        "pc-dimm": ("-device", "pc-dimm,memdev=m"),
+        "nvdimm": ("-device", "nvdimm,memdev=m,label-size=128K"),
+        "plugged later": (),
+        "virtio-mem": ("-device", "virtio-mem-pci,memdev=m,requested-size=256M"),
+    }[kind]
+    memory = ("-m", "512M,slots=1,maxmem=1G")
+    socket, _ = qemu(variant, *memory, *nvdimm, *backend, *device, "-device", "virtio-balloon-pci,id=b")
+    with Qmp(socket) as qmp:
+        if kind == "plugged later":
+            assert BalloonDevice(qmp).size() == 0
+            qmp.execute("device_add", {"driver": "pc-dimm", "memdev": "m", "id": "dimm"})
+        device = BalloonDevice(qmp)
+        assert device.size() == 0
+        counted = 512 if kind in ("virtio-mem", "nvdimm") else 768
+        assert device.ram_bytes == counted << 20
+        qmp.execute("cont")
+        device.set_target(128 << 20)  # which QEMU accepts: more than 0, and no more than all
+        with pytest.raises(QmpError):
+            device.set_target(device.ram_bytes)
+
+
+def test_statistics_have_an_interval_and_no_age_before_the_first(qemu):
+    socket, _ = qemu("fast", "-device", "virtio-balloon-pci,id=b")
+    with Qmp(socket) as qmp:
+        device = BalloonDevice(qmp)
+        assert (device.stats().interval_s, device.stats().age_s, device.stats().values) == (0, None, {})
+
+
+@pytest.mark.parametrize("variant", ["fast", "stock"])
+def test_a_binary_says_what_it_can_do(qemu, variant):
+    binary = build.qemu(build.Variant(variant), Silent()).binary
+    able = abilities(binary, "virtio-balloon-pci")
+    assert ("x-page-bitmap" in able.properties) == (variant == "fast")
+    tried = subprocess.run([binary, "-M", "none", "-sandbox", "on", "-version"], capture_output=True, check=False)
+    assert able.sandbox == (b"sandbox" not in tried.stderr)
 
 
 def test_the_feature_is_off_unless_asked_for(qemu):

@@ -1,5 +1,11 @@
-"""Results as a bench would have written them, made up for tests."""
+"""Results as a bench would have written them, and VMs in the registry, made up for tests."""
 
+import os
+from pathlib import Path
+
+from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.host.qemu import QemuSpec
+from fastballoon_cli.host.vms import Record
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.curve import Curve
 
@@ -108,3 +114,19 @@ def migration():
         floor=[],
         bandwidth_bytes_per_s=256 << 20,
     )
+
+
+def record(name, pid=None, started=None, *, generation=0, **changes):
+    """Put a VM into the registry whose QEMU is this very process, or another one."""
+    folder = vms.vm_dir(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = dict(
+        name=name, binary=Path("q"), firmware=(), kernel=Path("k"), rootfs=Path("r"), memory_bytes=GIB, cpus=1,
+        accel="tcg", balloon_options="", append="", ssh_port=1, directory=folder, generation=generation,
+    )  # fmt: skip
+    pid = pid or os.getpid()
+    started = procfs.start_time(pid) if started is None else started
+    made = Record(spec=QemuSpec(**values | changes), kernel="fast", qemu="fast", pid=pid, started=started, ready=True)
+    made.spec.process_directory.mkdir(exist_ok=True)
+    vms.save(made)
+    return made

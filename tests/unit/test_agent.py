@@ -2,10 +2,13 @@ import io
 import json
 import mmap
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 
-from guest_agent import churn, facts, fill, worker
+from guest_agent import churn, facts, fill, peers, states, worker
 from guest_agent.__main__ import VERBS, answer, function_of, serve
 from guest_agent.spin import spin
 
@@ -40,6 +43,60 @@ def test_a_bad_request_gets_an_answer_and_stops_nothing():
     said = [json.loads(line) for line in answers.getvalue().splitlines()]
     assert [message["id"] for message in said] == [None, None, None, 2]
     assert all("error" in message for message in said)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), subprocess.CalledProcessError(32, "mount"), RuntimeError(), IndexError()]
+)
+def test_whatever_goes_wrong_is_answered(error):
+    def fail(_progress):
+        raise error
+
+    (said,) = ask('{"id": 3, "verb": "fail"}', {"fail": fail})
+    assert said["id"] == 3
+    assert type(error).__name__ in said["error"]
+
+
+def test_a_mount_that_failed_once_can_be_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(states, "_MOUNTED", tmp_path / "disk")
+    monkeypatch.setattr(states, "_FILE", tmp_path / "disk" / "zeros")
+    monkeypatch.setattr(states, "_DISK", tmp_path / "no-disk")
+    for _ in range(2):
+        with pytest.raises(subprocess.CalledProcessError):
+            states.cache(print, size=1 << 20, large=True)
+
+
+def test_what_the_log_says_no_more_is_not_known():
+    def reader(*records):
+        left = list(records)
+
+        def read():
+            record = left.pop(0) if left else BlockingIOError()
+            if isinstance(record, Exception):
+                raise record
+            return record
+
+        return read
+
+    on, off = (f"6,1,0,-;mem auto-init: stack:off, heap alloc:{it}, heap free:off" for it in ("on", "off"))
+    assert facts.said_of_init_on_alloc(reader("6,0,0,-;Linux version", on)) is True
+    assert facts.said_of_init_on_alloc(reader(BrokenPipeError(), off)) is False
+    assert facts.said_of_init_on_alloc(reader("6,900,0,-;later")) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+def test_only_root_of_the_guest_is_served():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        for user, served in ((0, True), (65534, False)):
+            # Nothing is imported any more where another user may not read.
+            connect = f"made = socket.socket(); made.connect({server.getsockname()!r})"
+            code = f"import os, socket, sys; os.setuid({user}); {connect}; sys.stdin.read()"
+            with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as client:
+                connection, _ = server.accept()
+                with connection:
+                    assert peers.is_root(connection) is served
+                client.stdin.close()
 
 
 def test_there_is_no_way_to_run_a_command():

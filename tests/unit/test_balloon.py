@@ -2,6 +2,7 @@
 
 import pytest
 
+from fastballoon_cli.host.balloon import DeviceCounters, QueueCounters
 from fastballoon_cli.ops import balloon
 from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Silent
@@ -42,3 +43,41 @@ def test_what_happened_before_or_is_not_counted_is_no_reason():
     assert why(BEFORE, None) is None
     # A driver that does not count pauses has made none.
     assert why({"inflate_floor": 0}, {"inflate_floor": 0}) is None
+
+
+def counters(inhibited, *, page_bitmap):
+    queue = QueueCounters(1, 1, 0, 0, inhibited, 1, 1, 1, 1)
+    return DeviceCounters(page_bitmap, 1, 1, queue, queue)
+
+
+class Monitor:
+    """A source of migrations, or of a snapshot in the background."""
+
+    def __init__(self, status, *, snapshot):
+        self.answers = {
+            "query-migrate": {"status": status},
+            "query-migrate-capabilities": [{"capability": "background-snapshot", "state": snapshot}],
+        }
+
+    def execute(self, command):
+        return self.answers[command]
+
+
+@pytest.mark.parametrize(
+    ("page_bitmap", "after", "said"),
+    [(True, 3, None), (True, 4, "it does as soon as it may"), (False, 4, "deflate, and inflate again")],
+)
+def test_a_qemu_that_may_discard_nothing_says_so_by_its_counter(page_bitmap, after, said):
+    readings = [balloon._Reading(counters(it, page_bitmap=page_bitmap), None) for it in (3, after)]
+    why = balloon._inhibited(None, *readings)
+    assert (why is None) if said is None else (said in why)
+
+
+@pytest.mark.parametrize(
+    ("status", "snapshot", "inhibited"),
+    [("active", True, True), ("active", False, False), ("completed", True, False), ("none", True, False)],
+)
+def test_one_that_counts_nothing_is_known_by_its_snapshot(status, snapshot, inhibited):
+    nothing = balloon._Reading(None, None)
+    why = balloon._inhibited(Monitor(status, snapshot=snapshot), nothing, nothing)
+    assert (why is not None) == inhibited

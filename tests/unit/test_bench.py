@@ -1,6 +1,9 @@
 import io
 import json
 import random
+import signal
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -187,3 +190,55 @@ def test_a_migration_has_no_target_and_a_balloon_that_leaves_something():
     ops._check(plan)
     with pytest.raises(UsageError, match="leaves nothing"):
         ops._check(ops.Bench(scenario="migrate", balloon_bytes=4 * GIB))
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """Benches whose samples are made up: ``sampled`` decides what each takes."""
+    behave = []
+    monkeypatch.setattr(ops.build, "qemu", lambda *_: None)
+    monkeypatch.setattr(ops.build, "kernel", lambda *_: None)
+    monkeypatch.setattr(ops.build, "image", lambda *_: None)
+    monkeypatch.setattr(ops, "_floor", lambda bench: 0.01)
+
+    def sample(bench, variant, case, progress):
+        if behave:
+            behave.pop(0)()
+        case.samples.append({"duration_s": 1.0})
+
+    monkeypatch.setattr(ops, "_sample", sample)
+    return behave
+
+
+def test_what_was_measured_is_kept_after_each_round_as_of_a_run_that_is_not_over(sampled):
+    kept = []
+    plan = ops.Bench(scenario="inflate", variants=("fast", "stock"), repeat=3)
+    whole = ops.run(plan, Silent(), lambda so_far: kept.append(so_far.document()))
+    assert [len(one["cases"][1]["metrics"]["duration_s"]["samples"]) for one in kept] == [1, 2]
+    assert all(one["interrupted"] for one in kept)
+    assert not whole.interrupted
+
+
+def test_a_defect_in_the_second_round_loses_nothing_of_the_first(sampled):
+    def fail():
+        raise RuntimeError("a defect")
+
+    sampled += [lambda: None, fail]
+    kept = []
+    with pytest.raises(RuntimeError):
+        ops.run(ops.Bench(scenario="inflate", variants=("fast",), repeat=3), Silent(), kept.append)
+    assert len(kept) == 1
+
+
+def test_a_bench_that_was_killed_leaves_no_empty_file(tmp_path):
+    """In the first round, that is."""
+    code = """
+import os, signal
+from fastballoon_cli.__main__ import main
+from fastballoon_cli.ops import bench
+bench.run = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main(["bench", "inflate", "--out", "out.json"])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=30, check=False)
+    assert ran.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from fastballoon_cli.cli import root
 from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.host import procfs
 from fastballoon_cli.ops import bench as bench_ops
 from fastballoon_cli.ops import bench_all
 from fastballoon_cli.progress import Silent
@@ -33,9 +34,9 @@ def measured(plan):
 
 
 def _now(variant):
-    if variant == "fast":
-        return {f"{product}_series_sha256": bench_all.load_series(product).sha256 for product in ("kernel", "qemu")}
-    return {"kernel_series_sha256": None, "qemu_series_sha256": None}
+    here = {"host_cpu": procfs.cpu_model(), "host_kernel": procfs.kernel_release()}
+    sums = {product: bench_all.load_series(product).sha256 for product in ("kernel", "qemu")}
+    return here | {f"{product}_series_sha256": sums[product] if variant == "fast" else None for product in sums}
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def ran(monkeypatch):
     """Make benches take no time, and note which were run; a test changes ``behave``."""
     noted = []
 
-    def run(plan, progress):
+    def run(plan, progress, keep):
         progress.step("Measuring", 1.0)
         noted.append(plan)
         return noted.behave(plan)
@@ -130,6 +131,10 @@ def test_one_that_fails_does_not_stop_the_others_and_is_tried_again(ran, tmp_pat
         lambda document: document["cases"][0]["metrics"]["duration_s"]["samples"].pop(),
         lambda document: document["cases"][-1]["provenance"].update(kernel_series_sha256="of another series"),
         lambda document: document.update(schema_version=2),
+        lambda document: document["cases"][0]["provenance"].update(cpus=3),
+        lambda document: document["cases"][0]["provenance"].update(host_cpu="of another host"),
+        lambda document: document["cases"][0]["provenance"].update(host_kernel="another one"),
+        lambda document: document["cases"][0]["provenance"].pop("host_kernel"),
     ],
 )
 def test_a_file_that_is_not_this_bench_is_measured_anew(ran, tmp_path, spoil):
@@ -141,6 +146,13 @@ def test_a_file_that_is_not_this_bench_is_measured_anew(ran, tmp_path, spoil):
     bench_all.run([step], tmp_path, Silent())
     assert len(ran) == 1
     assert load(tmp_path / f"{step.name}.json").bench.repeat == step.bench.repeat
+
+
+def test_what_was_measured_without_kvm_is_no_answer_with_it(ran, tmp_path):
+    for accel, measured_anew in (("tcg", 1), ("tcg", 0), ("auto", 0), ("kvm", 1)):
+        ran.clear()
+        bench_all.run(bench_all.steps(accel=accel)[3:4], tmp_path, Silent())
+        assert len(ran) == measured_anew, accel
 
 
 def test_quick_is_smaller_and_never_replaces_the_whole():

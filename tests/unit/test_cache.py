@@ -24,6 +24,11 @@ class Agent:
         return dict(self.memory) if verb == "memory" else None
 
 
+class Monitor:
+    def execute(self, command):
+        return {"query-status": {"status": "running"}}[command]
+
+
 @pytest.fixture
 def session(monkeypatch):
     """A session in which the device gives the answers in ``answers``; None: nothing was agreed on."""
@@ -39,7 +44,7 @@ def session(monkeypatch):
         monkeypatch.setattr(cache.drop_cache, "agreed", lambda qmp: answers is not None)
         left = list(answers or [])
         monkeypatch.setattr(cache.drop_cache, "request", lambda qmp, mode, timeout: left.pop(0))
-        return Session(record, None, agent, Silent()), left
+        return Session(record, Monitor(), agent, Silent()), left
 
     return make
 

@@ -1,32 +1,25 @@
+import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.host.qemu import QemuSpec
-from fastballoon_cli.host.vms import Record
+from fastballoon_cli.host import vms
+from tests.unit.made import record
 
 
 @pytest.fixture
 def running(tmp_path, monkeypatch):
-    """Put two VMs into the registry: this very process runs as one's QEMU, the other's has ended."""
+    """Put VMs into the registry: this very process runs as one's QEMU, another's has ended, one is a newer tool's."""
     monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
 
-    def put(name, pid, started):
-        folder = vms.vm_dir(name)
-        folder.mkdir(parents=True)
-        spec = QemuSpec(
-            name=name, binary=Path("q"), firmware=(), kernel=Path("k"), rootfs=Path("r"), memory_bytes=1 << 30,
-            cpus=1, accel="tcg", balloon_options="", append="", ssh_port=1, directory=folder,
-        )  # fmt: skip
-        vms.save(Record(spec=spec, kernel="fast", qemu="fast", pid=pid, started=started, ready=True))
-
-    put("database", os.getpid(), procfs.start_time(os.getpid()))
-    put("dead", os.getpid(), 1)
+    record("database")
+    record("dead", started=1)
+    record("newer")
+    path = vms.vm_dir("newer") / "vm.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -40,7 +33,7 @@ def test_each_shell_gets_a_script(fastballoon, shell):
     ("words", "offered", "withheld"),
     [
         (["--vm", "da"], ["database"], ["dead"]),
-        (["vm", "stop", ""], ["database"], ["dead"]),
+        (["vm", "stop", ""], ["database", "newer"], ["dead"]),
         (["vm", "status", "x"], [], ["database"]),
         (["bench", ""], ["inflate", "deflate"], ["doctor"]),
         (["inflate", "--method", "p"], ["page-bitmap", "pfn"], ["auto"]),

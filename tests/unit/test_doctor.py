@@ -8,7 +8,7 @@ import pytest
 from fastballoon_cli import build
 from fastballoon_cli.errors import PreconditionError, QmpError
 from fastballoon_cli.host import accel, procfs
-from fastballoon_cli.host.features import device_properties
+from fastballoon_cli.host.features import Abilities, abilities
 from fastballoon_cli.ops import doctor
 from fastballoon_cli.ops.doctor import Status, examine
 from fastballoon_cli.progress import Silent
@@ -36,13 +36,17 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "kernel", lambda *_: kernel)
     monkeypatch.setattr(build, "qemu", lambda *_: qemu)
     monkeypatch.setattr(accel, "choose", lambda *_, **__: "kvm")
-    monkeypatch.setattr(doctor, "device_properties", lambda *_: frozenset({"x-page-bitmap", "x-drop-cache"}))
+    monkeypatch.setattr(doctor, "abilities", lambda *_: _able("x-page-bitmap", "x-drop-cache"))
     monkeypatch.setattr(doctor, "missing", lambda: [])
     monkeypatch.setattr(procfs, "mem_available", lambda: 8 * GIB)
     monkeypatch.setattr(procfs, "thp_setting", lambda: "madvise")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: _Usage(20 * GIB))
     monkeypatch.setattr(doctor.shutil, "which", lambda _: "/usr/bin/ssh")
     return monkeypatch
+
+
+def _able(*properties):
+    return Abilities(frozenset(properties), sandbox=False)
 
 
 class _Usage:
@@ -138,7 +142,7 @@ def test_huge_pages_that_are_off(machine, setting):
 
 
 def test_a_qemu_without_the_series_fails(machine):
-    machine.setattr(doctor, "device_properties", lambda *_: frozenset({"deflate-on-oom"}))
+    machine.setattr(doctor, "abilities", lambda *_: _able("deflate-on-oom"))
     checks, ok = found()
     assert (checks["QEMU"].status, ok) == (Status.FAIL, False)
 
@@ -147,7 +151,7 @@ def test_one_probe_that_breaks_hides_no_other(machine):
     def broken(*_):
         raise QmpError("does not answer")
 
-    machine.setattr(doctor, "device_properties", broken)
+    machine.setattr(doctor, "abilities", broken)
     checks, ok = found()
     assert not ok
     assert checks["QEMU"].found == "does not answer"
@@ -161,18 +165,23 @@ def test_a_folder_of_vms_with_a_path_that_is_too_long(machine, tmp_path):
     assert "FASTBALLOON_RUNTIME" in checks["VM folder"].hint
 
 
-def test_a_binary_is_asked_for_its_properties(tmp_path):
+@pytest.mark.parametrize(
+    ("said", "sandbox"),
+    [({"return": [{"option": "sandbox", "parameters": []}]}, True), ({"error": {"desc": "Invalid parameter"}}, False)],
+)
+def test_a_binary_is_asked_what_it_can_do(tmp_path, said, sandbox):
     binary = tmp_path / "qemu"
-    answers = [{"QMP": {}}, {"return": {}}, {"return": [{"name": "x-page-bitmap", "type": "bool"}]}, {"return": {}}]
+    properties = {"id": "properties", "return": [{"name": "x-page-bitmap", "type": "bool"}]}
+    answers = [{"QMP": {}}, {"return": {}}, properties, {"id": "sandbox", **said}, {"return": {}}]
     body = "\n".join(f"echo '{json.dumps(answer)}'" for answer in answers)
     binary.write_text(f"#!/bin/sh\n{body}\n")
     binary.chmod(0o755)
-    assert device_properties(binary, "virtio-balloon-pci") == {"x-page-bitmap"}
+    assert abilities(binary, "virtio-balloon-pci") == Abilities(frozenset({"x-page-bitmap"}), sandbox)
     binary.write_text("#!/bin/sh\necho no firmware >&2\nexit 3\n")
     with pytest.raises(QmpError, match="status 3"):
-        device_properties(binary, "virtio-balloon-pci")
+        abilities(binary, "virtio-balloon-pci")
     with pytest.raises(QmpError, match="does not answer"):
-        device_properties(Path("/absent"), "virtio-balloon-pci")
+        abilities(Path("/absent"), "virtio-balloon-pci")
 
 
 def test_the_command_reports_and_leaves_nothing_behind(fastballoon, tmp_path):

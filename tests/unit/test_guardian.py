@@ -138,3 +138,22 @@ def test_killing_on_purpose_asks_nobody(tmp_path):
     assert not start_time(child.pid)
     assert not (tmp_path / "asked").exists()
     child.kill()  # again is no matter
+
+
+def test_a_guardian_that_cannot_be_started_leaves_no_descriptor(monkeypatch):
+    whole, made = os.pipe, []
+
+    def pipe():
+        made.extend(whole())
+        return tuple(made)
+
+    def fail(*_, **__):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(os, "pipe", pipe)
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with pytest.raises(OSError, match="no more processes"):
+        Guarded(["true"], stdout=subprocess.DEVNULL)
+    for descriptor in made:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -6,61 +6,15 @@ import json
 import pytest
 from rich.console import Console
 
-from fastballoon_cli.errors import IntegrityError, MigrationError, PreconditionError, QmpError, VmLostError
+from fastballoon_cli.errors import IntegrityError, MigrationError, PreconditionError
 from fastballoon_cli.host import free_pages, migration
 from fastballoon_cli.host.features import with_features
-from fastballoon_cli.host.qmp import CommandNotFoundError
-from fastballoon_cli.ops import handover, meanwhile, migrate
+from fastballoon_cli.ops import meanwhile, migrate
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified, migrate_sample
 from fastballoon_cli.results.model import Change
 from fastballoon_cli.results.render_migration import migrate_table
-
-RAM = {"total": 1000, "remaining": 500, "mbps": 8.0, "transferred": 400, "dirty-sync-count": 3}
-
-
-class Monitor:
-    """Answers from tables; what a status is asked for moves along a list and stays at its end."""
-
-    def __init__(self, statuses=("none",), *, run="running", capabilities=(), on_cancel=("cancelled",), **commands):
-        self.statuses, self.run, self.on_cancel = list(statuses), run, list(on_cancel)
-        self.capabilities = dict(capabilities)
-        self.commands = {name.replace("_", "-"): answer for name, answer in commands.items()}
-        self.said = []
-
-    def execute(self, command, arguments=None, **_):
-        self.said.append((command, arguments))
-        match command:
-            case "query-migrate":
-                status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-                if isinstance(status, Exception):
-                    raise status
-                return {"status": status, "ram": RAM, "total-time": 1234, "downtime": 56, "setup-time": 7}
-            case "query-status":
-                return {"status": self.run}
-            case "migrate_cancel":
-                self.statuses = list(self.on_cancel)
-            case "cont":
-                self.run = "running"
-            case "query-migrate-capabilities":
-                return [{"capability": name, "state": state} for name, state in self.capabilities.items()]
-            case "migrate-set-capabilities":
-                for one in arguments["capabilities"]:
-                    self.capabilities[one["capability"]] = one["state"]
-            case _:
-                if command in self.commands:
-                    return self.commands[command]
-                raise CommandNotFoundError(command)
-        return {}
-
-    def told(self, command):
-        return [arguments for said, arguments in self.said if said == command]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
+from tests.unit.monitor import Monitor
 
 
 class Device:
@@ -73,9 +27,7 @@ class Device:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    for module in (migrate, handover):
-        monkeypatch.setattr(module, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(handover, "_SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(migrate, "_POLL_SECONDS", 0.001)
 
 
 def watch(monitor, *, timeout=10.0, **options):
@@ -100,6 +52,23 @@ def test_cancelling_and_giving_up_are_told_apart():
     with pytest.raises(MigrationError, match=r"not complete after 0\.01 s") as slow:
         watch(Monitor(["active"]), timeout=0.01)
     assert "--bandwidth" in slow.value.hint
+
+
+def test_a_cancel_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(migrate, "_CANCEL_SECONDS", 0.05)
+    with pytest.raises(MigrationError, match=r"which QEMU did not do within 0\.05 s: it says 'cancelling'"):
+        watch(Monitor(["active"], on_cancel=["cancelling"]), cancel_after_s=0.0)
+
+
+def test_a_failure_has_the_destinations_reason_and_a_cancel_needs_none():
+    def words():
+        return "qemu: property 'x' of the balloon differs"
+
+    for monitor, details in ((Monitor(["failed"]), words()), (Monitor(["active"]), None)):
+        with pytest.raises(MigrationError) as failed:
+            options = migrate.Options(cancel_after_s=0.0)
+            migrate._watch(monitor, options, 10.0, Silent(), "v", last_words=words)
+        assert failed.value.details == details
 
 
 def test_a_cancel_that_comes_too_late_is_no_failure():
@@ -171,96 +140,6 @@ def test_what_qemu_counts_of_free_pages_is_read():
     assert (told.skipped_free_bytes, told.skipped_balloon_bytes) == (4096, 8192)
     assert free_pages.query(Monitor()) is None
     assert free_pages.query(Monitor(x_query_balloon_free_pages=NEGOTIATED)).answer_s is None
-
-
-@pytest.fixture
-def records(monkeypatch):
-    """Who has the guest: source and target are made of a name each, their monitors are in ``monitors``."""
-    monitors, saved = {}, []
-
-    class Spec:
-        def __init__(self, generation):
-            self.name, self.generation, self.qmp_socket = "v", generation, generation
-
-    class Record:
-        pid, started = 1, 1
-
-        def __init__(self, generation):
-            self.spec = Spec(generation)
-            self.killed = False
-
-        @property
-        def alive(self):
-            return self.spec.generation in monitors and not self.killed
-
-        def require_alive(self):
-            if not self.alive:
-                raise VmLostError("VM 'v' was lost")
-
-    source, target = Record(0), Record(1)
-
-    def connect(generation):
-        if generation not in monitors:
-            raise VmLostError("no QEMU listens")
-        if isinstance(monitors[generation], Exception):
-            raise monitors[generation]
-        return monitors[generation]
-
-    monkeypatch.setattr(handover, "Qmp", connect)
-    monkeypatch.setattr(handover.vms, "load", lambda name: saved[-1] if saved else source)
-    monkeypatch.setattr(handover.vms, "save", saved.append)
-    monkeypatch.setattr(handover.vms, "forget_processes", lambda record: None)
-    monkeypatch.setattr(handover.procfs, "kill", lambda *_: setattr(target, "killed", True))
-
-    def end(record):
-        record.killed = True
-
-    monkeypatch.setattr(handover, "await_end", end)
-    return source, target, monitors, saved
-
-
-@pytest.mark.parametrize(
-    ("here", "there", "winner"),
-    [
-        (Monitor(["none"]), Monitor(run="inmigrate"), 0),
-        (Monitor(["active"]), Monitor(run="inmigrate"), 0),
-        (Monitor(["device"], on_cancel=["cancelling", "failed"]), Monitor(run="inmigrate"), 0),
-        (Monitor(["completed"], run="postmigrate"), Monitor(["completed"]), 1),
-        # It was complete before it heard of being cancelled.
-        (Monitor(["device"], run="postmigrate", on_cancel=["completed"]), Monitor(["completed"]), 1),
-        # A source that hangs: the guest is where it runs.
-        (QmpError("no answer"), Monitor(["completed"]), 1),
-        (QmpError("no answer"), Monitor(run="inmigrate"), 0),
-        (None, Monitor(["completed"]), 1),
-        (Monitor(["active"]), None, 0),
-    ],
-)
-def test_whoever_has_the_guest_is_left(records, here, there, winner):
-    source, target, monitors, saved = records
-    monitors.update({number: it for number, it in enumerate((here, there)) if it is not None})
-    holder = handover.settle(source, target)
-    assert holder is (source, target)[winner]
-    assert saved == [holder]
-    assert (source, target)[1 - winner].alive is False
-    # Wherever it is cut short it can be done again, with the same end.
-    monitors.pop(1 - winner, None)
-    assert handover.settle(source, target) is holder
-
-
-def test_a_source_that_was_complete_goes_on_if_nobody_has_taken_over(records):
-    source, target, monitors, _ = records
-    monitors[0] = Monitor(["completed"], run="postmigrate")
-    assert handover.settle(source, target) is source
-    assert monitors[0].told("cont")
-
-
-def test_a_lost_source_takes_the_destination_along(records):
-    source, target, monitors, saved = records
-    monitors[1] = Monitor(run="inmigrate")
-    with pytest.raises(VmLostError):
-        handover.settle(source, target)
-    assert target.killed
-    assert saved == []
 
 
 class Agent:

@@ -1,3 +1,5 @@
+import re
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
@@ -103,3 +105,22 @@ def test_hints_get_the_thread_that_qemu_wants():
 def test_a_disk_that_leaves_buffers_alone():
     (disk,) = after(spec(zero_disk_bytes=1 << 30, zero_disk_leaves_buffers=True).argv(), "-blockdev")
     assert "read-zeroes=off" in disk
+
+
+def test_a_qemu_that_can_confine_itself_does():
+    (how,) = after(spec(sandbox=True).argv(), "-sandbox")
+    assert {"on", "spawn=deny", "elevateprivileges=deny"} <= set(how.split(","))
+    assert after(spec(sandbox=True).successor(1).argv(), "-sandbox") == [how]
+    assert after(spec().argv(), "-sandbox") == []
+
+
+def test_what_is_given_to_the_guest_is_where_its_init_looks():
+    """Below "opt/" and a reversed domain name, as QEMU asks of everybody, so that names of others never meet."""
+    init = (resources.files("fastballoon_cli.build") / "guest_files" / "init").read_text()
+    names = [option.partition(",")[0].removeprefix("name=") for option in after(spec().argv(), "-fw_cfg")]
+    folders = {name.rpartition("/")[0] for name in names}
+    (folder,) = folders
+    assert re.fullmatch(r"opt/[a-z]+(\.[a-z]+)+", folder)
+    assert f"given=/sys/firmware/qemu_fw_cfg/by_name/{folder}\n" in init
+    for name in names:
+        assert f"$given/{name.rpartition('/')[2]}/raw" in init

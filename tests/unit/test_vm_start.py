@@ -1,12 +1,17 @@
 import os
 import pathlib
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from fastballoon_cli.errors import GuestError, VmLostError
+from fastballoon_cli.errors import GuestError, PreconditionError, VmLostError
 from fastballoon_cli.host import vms
 from fastballoon_cli.ops import vm
 from fastballoon_cli.progress import Silent
+from tests.conftest import await_true
 
 
 class Heard(Silent):
@@ -33,7 +38,7 @@ def boots(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
     monkeypatch.setattr(vm, "plan", lambda request, progress: None)
 
-    def boot(planned, request, progress, timeout):
+    def boot(planned, request, progress, timeout, lock):
         assert vms.vm_dir("v").is_dir()
         assert 0 < timeout <= 100
         outcomes.had.append(timeout)
@@ -41,7 +46,7 @@ def boots(tmp_path, monkeypatch):
         now[0] += min(timeout, outcomes.lasts)
         if isinstance(outcome, BaseException):
             raise outcome
-        return outcome
+        return SimpleNamespace(record=outcome, guardian=SimpleNamespace(release=lambda: None))
 
     now = [0.0]
     monkeypatch.setattr(vm.time, "monotonic", lambda: now[0])
@@ -114,3 +119,90 @@ def test_ctrl_c_at_any_moment_before_qemu_leaves_no_folder(boots, monkeypatch, w
     assert not folder.exists()
     boots += ["the VM"]
     assert start(Silent()) == "the VM"
+
+
+def test_whoever_guards_a_killed_start_holds_the_vm_until_its_folder_is_gone(tmp_path, monkeypatch):
+    """So the folder that it removes is never the next VM's."""
+    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+    tool = subprocess.Popen(
+        [sys.executable, "-c", """
+import os, time
+from pathlib import Path
+from fastballoon_cli.host import vms
+from fastballoon_cli.ops import vm
+from fastballoon_cli.progress import Silent
+
+class Spec:
+    name, memory_bytes, cpus, accel, directory = "v", 1, 1, "tcg", vms.vm_dir("v")
+    qemu_log = directory / "log"
+    def argv(self):
+        return ["sleep", "1000"]
+
+vm._furnish = lambda spec: None
+def stay(pid, **_):
+    print(Path(f"/proc/{pid}/stat").read_text().split()[3], flush=True)  # its parent, the guardian
+    time.sleep(1000)
+
+vm.Record = stay
+vm.plan = lambda *_: vm.StartPlan(Spec(), {})
+vm.start(vm.Request(name="v"), Silent())
+"""],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    guardian = int(tool.stdout.readline())
+    os.kill(guardian, signal.SIGSTOP)
+    tool.kill()
+    tool.wait()
+    with pytest.raises(PreconditionError, match="in use"), vms.lock("v", create=True):
+        pass
+    assert vms.vm_dir("v").exists()
+    os.kill(guardian, signal.SIGCONT)
+    await_true(lambda: not vms.vm_dir("v").exists())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_a_borrowed_vm_ends_with_the_tool_whatever_ends_that(tmp_path, monkeypatch, number):
+    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+    tool = subprocess.Popen(
+        [sys.executable, "-c", """
+import time
+from fastballoon_cli.__main__ import _interrupt_on_signals
+from fastballoon_cli.host import vms
+from fastballoon_cli.ops import vm
+from fastballoon_cli.process import Guarded
+from fastballoon_cli.progress import Silent
+from tests.unit.made import record
+
+def boot(planned, request, progress, timeout, lock):
+    qemu = Guarded(["sleep", "1000"], stdout=-3, cleanup=vms.vm_dir("v"), hold=[lock])
+    return vm._Booted(record("v", qemu.pid), qemu, lock)
+
+class Nobody:
+    def __init__(self, *_):
+        pass
+    def execute(self, *_):
+        return {"status": "running"}
+    def close(self):
+        pass
+
+class Agent:
+    def close(self):
+        pass
+
+_interrupt_on_signals()
+vm.plan = lambda *_: None
+vm._boot = boot
+vm.Qmp = Nobody
+vm.Session.meet_agent = lambda self, **_: setattr(self, "agent", Agent())
+with vm.borrow(vm.Request(name="v"), Silent()) as session:
+    print(session.record.pid, flush=True)
+    time.sleep(1000)
+"""],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    qemu = int(tool.stdout.readline())
+    with pytest.raises(PreconditionError, match="in use"), vms.lock("v"):
+        pass
+    tool.send_signal(number)
+    tool.wait(20)
+    await_true(lambda: vms.procfs.start_time(qemu) is None and not vms.vm_dir("v").exists())

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import pytest
 
 from fastballoon_cli.errors import PreconditionError, UsageError
 from fastballoon_cli.host import procfs, vms
+from tests.unit.made import record
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +71,65 @@ def test_a_process_is_known_by_pid_and_start_time():
     child.wait()
     assert procfs.start_time(child.pid) is None
     procfs.kill(child.pid, started)
+
+
+def test_a_vm_without_a_folder_is_not_held_but_an_error(runtime):
+    with pytest.raises(PreconditionError, match="there is no VM 'a'"), vms.lock("a"):
+        pass
+    assert not (runtime / "a").exists()
+
+
+def test_the_holder_of_the_next_vm_of_that_name_is_left_alone(runtime):
+    first = vms.lock("a", create=True)
+    first.__enter__()
+    vms.forget("a")
+    with vms.lock("a", create=True):
+        first.__exit__(None, None, None)
+        assert (runtime / "a" / "holder.json").exists()
+
+
+def change(runtime, name, **changes):
+    path = runtime / name / "vm.json"
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps(raw | changes))
+
+
+def test_a_record_says_its_version_and_fields_that_joined_later_are_left_out(runtime):
+    saved = record("a")
+    assert json.loads((runtime / "a" / "vm.json").read_text())["schema_version"] == 1
+    spec = json.loads((runtime / "a" / "vm.json").read_text())["spec"]
+    change(runtime, "a", new=1, spec=spec | {"new": 2})
+    assert vms.load("a") == saved
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"schema_version": 2}, "version 2"), ({"spec": {}}, "it lacks 'binary'"), ({"spec": None}, "NoneType")],
+)
+def test_a_record_of_another_version_is_named(runtime, changes, reason):
+    record("a")
+    change(runtime, "a", **changes)
+    with pytest.raises(vms.UnknownRecordError, match=reason) as unknown:
+        vms.load("a")
+    assert unknown.value.process == (os.getpid(), procfs.start_time(os.getpid()))
+    assert vms.forget_unless_alive("a")
+    change(runtime, "a", pid=None)
+    assert vms.forget_unless_alive("a")  # nobody can say that its QEMU has ended
+    change(runtime, "a", pid=os.getpid(), started=1)
+    assert not vms.forget_unless_alive("a")
+    assert not (runtime / "a").exists()
+
+
+def test_half_a_record_is_no_record(runtime):
+    record("a")
+    (runtime / "a" / "vm.json").write_text("{")
+    with pytest.raises(vms.UnknownRecordError):
+        vms.load("a")
+
+
+def test_a_vm_that_goes_away_while_it_is_looked_at_does_not_live(runtime, monkeypatch):
+    record("a")
+    monkeypatch.setattr(vms, "load", lambda name: None)
+    monkeypatch.setattr(vms.Path, "iterdir", lambda self: os.scandir(self / "gone"))
+    assert vms.processes("a") == []
+    assert not vms.lives("a")

@@ -1,0 +1,32 @@
+"""What the host gained of what a guest gave, and why it is less."""
+
+from fastballoon_cli.host.vms import Record
+from fastballoon_cli.ops.moving import Driven
+from fastballoon_cli.units import MIB, format_size
+
+__all__ = ["remarks"]
+
+#: What else QEMU's resident memory does meanwhile, either way.
+_NOISE = 64 * MIB
+
+
+def remarks(record: Record, driven: Driven, *, inhibited: str | None) -> list[str]:
+    """Return a sentence if the host gained less than half of what the guest gave; none else.
+
+    :param inhibited: why QEMU could not discard what came, if it could not.
+    """
+    given = driven.balloon.delta or 0
+    gained = max(0, -(driven.host_rss.delta or 0))
+    if given <= 0 or (gained >= given / 2 and not inhibited):
+        return []
+    told = f"the guest gave {format_size(given)}, and the host has gained {format_size(gained)} of it"
+    if inhibited:
+        return [f"{told}: QEMU says that {inhibited}"]
+    held = driven.host_rss.before or 0
+    never_held = max(0, record.spec.memory_bytes - held) + _NOISE
+    if given - gained <= never_held:
+        return [
+            f"{told}: the rest it did not hold, as it held {format_size(held)} of the guest's "
+            f"{format_size(record.spec.memory_bytes)}; see: fastballoon vm touch --help"
+        ]
+    return [f"{told}: it still holds the rest; memory in huge pages is discarded only where a whole one was given"]

@@ -1,0 +1,144 @@
+"""What a VM that is to be started needs: builds, and a command line."""
+
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastballoon_cli import build
+from fastballoon_cli.errors import UsageError
+from fastballoon_cli.host import accel, vms
+from fastballoon_cli.host.features import abilities, with_features
+from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES, QemuSpec
+from fastballoon_cli.ops.furnish import furnish
+from fastballoon_cli.process import paste
+from fastballoon_cli.progress import Progress
+from fastballoon_cli.units import MIB, format_size
+
+__all__ = ["Request", "StartPlan", "check", "free_port", "missing", "plan"]
+
+_MIN_MEMORY = 256 * MIB
+_BALLOON = "virtio-balloon-pci"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks for.
+
+    :ivar kernel, qemu: a variant that a guest can be started with; any pair works.
+    :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
+    :ivar append: further words for the guest kernel's command line.
+    :ivar pluggable_bytes, zero_disk_bytes, zero_image, scratch_disk_bytes, zero_disk_leaves_buffers,
+        shared_memory: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
+    """
+
+    name: str = "default"
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    cpus: int = 2
+    accel: str = "auto"
+    kernel: str = "fast"
+    qemu: str = "fast"
+    balloon_options: str = ""
+    append: str = ""
+    pluggable_bytes: int = 0
+    zero_disk_bytes: int = 0
+    zero_image: Path | None = None
+    scratch_disk_bytes: int = 0
+    zero_disk_leaves_buffers: bool = False
+    shared_memory: bool = False
+
+
+@dataclass(frozen=True)
+class StartPlan:
+    """A VM that could be started now."""
+
+    spec: QemuSpec
+    built: dict[str, Any]
+
+    def commands(self) -> list[str]:
+        """Return what makes the VM's folder, and QEMU's command line, ready to paste."""
+        return [
+            paste([sys.executable, "-m", furnish.__module__, self.spec.directory]),
+            paste(self.spec.argv()),
+        ]
+
+
+def check(request: Request) -> None:
+    """Check what can be checked before anything is built.
+
+    :raise UsageError: a value that cannot be right.
+    """
+    vms.vm_dir(request.name)
+    if request.memory_bytes < _MIN_MEMORY or request.memory_bytes % MIB:
+        raise UsageError(
+            f"{format_size(request.memory_bytes)} cannot be a VM's memory",
+            hint=f"use whole MiB, at least {format_size(_MIN_MEMORY)}",
+        )
+    if request.cpus < 1:
+        raise UsageError(f"{request.cpus} cannot be a number of CPUs", hint="use 1 or more")
+
+
+def missing(request: Request) -> list[str]:
+    """Return the commands that build what the VM needs and is not there, if anything."""
+    plans = {
+        f"qemu --variant {request.qemu}": build.plan_qemu(build.Variant(request.qemu)),
+        f"kernel --variant {request.kernel}": build.plan_kernel(build.Variant(request.kernel)),
+        "image": build.plan_image(),
+    }
+    return [f"fastballoon build {what}" for what, plan in plans.items() if not plan.cached]
+
+
+def plan(request: Request, progress: Progress) -> StartPlan:
+    """Build what the VM needs and lay out its command line.
+
+    :raise UsageError: values that cannot be right.
+    :raise PreconditionError: KVM asked for and not usable, or a build failed.
+    """
+    directory = vms.vm_dir(request.name)
+    check(request)
+    qemu = build.qemu(build.Variant(request.qemu), progress)
+    kernel = build.kernel(build.Variant(request.kernel), progress)
+    image = build.image(progress)
+    firmware = tuple(qemu.firmware)
+    options = request.balloon_options
+    able = abilities(qemu.binary, _BALLOON)
+    if request.qemu != build.Variant.STOCK:
+        options = with_features(options, able.properties)
+    spec = QemuSpec(
+        name=request.name,
+        binary=qemu.binary,
+        firmware=firmware,
+        kernel=kernel.bzimage,
+        rootfs=image.rootfs,
+        memory_bytes=request.memory_bytes,
+        cpus=request.cpus,
+        accel=accel.choose(
+            request.accel, qemu=qemu.binary, firmware=firmware, kernel=kernel.bzimage, progress=progress
+        ),
+        balloon_options=options,
+        append=request.append,
+        pluggable_bytes=request.pluggable_bytes,
+        zero_disk_bytes=request.zero_disk_bytes,
+        zero_image=request.zero_image,
+        scratch_disk_bytes=request.scratch_disk_bytes,
+        zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
+        shared_memory=request.shared_memory,
+        sandbox=able.sandbox,
+        ssh_port=free_port(),
+        directory=directory,
+    )
+    built = {
+        "qemu_version": qemu.version,
+        "qemu_sha256": qemu.sha256,
+        "qemu_series_sha256": qemu.series_sha256,
+        "kernel_series_sha256": kernel.series_sha256,
+    }
+    return StartPlan(spec, built)
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

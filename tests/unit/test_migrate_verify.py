@@ -1,0 +1,96 @@
+"""What a migration says of a guest whose agent does not answer before or after it."""
+
+import pytest
+
+from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError
+from fastballoon_cli.host import migration
+from fastballoon_cli.ops import meanwhile, migrate
+from fastballoon_cli.ops.session import Session
+from fastballoon_cli.progress import Silent
+from fastballoon_cli.results.migration import Verified
+
+
+class Pair:
+    """Two QEMUs for a migration that is made up."""
+
+    source = destination = None
+
+    def __init__(self, session):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class Says:
+    """An agent that answers some verbs; ``broken`` ones fail."""
+
+    def __init__(self, *broken):
+        self.broken, self.closed = broken, False
+
+    def call(self, verb, **_):
+        if verb in self.broken:
+            raise GuestError(f"the agent did not answer '{verb}'")
+        return {"churn_finish": {"pages": 9, "mismatches": 0, "failed": []}, "memory": {"MemFree": 1}}.get(verb)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def moved(monkeypatch):
+    """Migrate with these agents, the first before it and each further one as somebody connects after it."""
+
+    def move(*agents, error=None, verify=True):
+        left = list(agents)
+        name = type("Spec", (), {"name": "v"})()
+        record = type("R", (), {"spec": name})()
+        session = Session(record, None, left.pop(0), Silent())
+
+        def connect(_record, timeout):
+            if not left or left[0] is None:
+                raise GuestError("the guest's SSH did not answer")
+            return left.pop(0)
+
+        ran = migrate._Ran(
+            migration=migration.Migration(status="completed"), free_pages=None, paused_s=None, guest_cpu_s=0, begun=0
+        )
+
+        def run(*_):
+            if error:
+                raise error
+            return ran
+
+        monkeypatch.setattr(migrate, "connect_agent", connect)
+        monkeypatch.setattr(meanwhile, "connect_agent", connect)
+        monkeypatch.setattr(migrate, "check", lambda *_: None)
+        monkeypatch.setattr(migrate, "Handover", Pair)
+        monkeypatch.setattr(migrate, "_set_up", lambda *_: None)
+        monkeypatch.setattr(migrate, "_run", run)
+        monkeypatch.setattr(migrate, "BalloonDevice", lambda qmp: type("D", (), {"options": dict})())
+        monkeypatch.setattr(migrate, "provenance", lambda *_: {})
+        return migrate.migrate(session, migrate.Options(verify=verify), progress=Silent())
+
+    return move
+
+
+def test_a_guest_that_answers_no_more_has_not_been_verified(moved):
+    assert moved(Says(), Says()).verified == Verified(9, 0)
+    with pytest.raises(IntegrityError, match="its agent does not answer after the migration"):
+        moved(Says(), None)
+    with pytest.raises(IntegrityError, match="its agent does not answer after the migration"):
+        moved(Says(), None, error=MigrationError("it failed; the guest runs on where it was"))
+    # Nothing has been risked yet.
+    with pytest.raises(GuestError, match="nothing can be verified"):
+        moved(None)
+
+
+def test_figures_that_the_guest_does_not_give_end_no_migration(moved):
+    assert moved(Says("watch_start"), Says(), verify=False).guest_min_free_bytes is None
+    assert moved(Says(), Says("watch_finish"), verify=False).guest_min_free_bytes is None
+    # Who did not tell these figures may still tell whether its memory is whole.
+    assert moved(Says(), Says("watch_finish"), Says()).verified == Verified(9, 0)
+    assert moved(Says("watch_start"), Says(), verify=True).verified == Verified(9, 0)
