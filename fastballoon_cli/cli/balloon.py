@@ -7,7 +7,7 @@ from fastballoon_cli.host import vms
 from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import balloon, cache
 from fastballoon_cli.ops.session import hold
-from fastballoon_cli.results.render import drop_cache_table, move_table
+from fastballoon_cli.results.report.tables import drop_cache_table, move_table
 
 __all__ = ["deflate", "inflate"]
 

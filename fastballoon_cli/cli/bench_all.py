@@ -8,11 +8,12 @@ import click
 from fastballoon_cli.cli.common import Context, pass_context
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench_all as ops
-from fastballoon_cli.results import plots, publish
 from fastballoon_cli.results.files import load
 from fastballoon_cli.results.model import SCHEMA_VERSION
-from fastballoon_cli.results.render_terminal import terminal_page
-from fastballoon_cli.results.report import report
+from fastballoon_cli.results.page import files as publish
+from fastballoon_cli.results.page import svg as plots
+from fastballoon_cli.results.page.terminal import terminal_page
+from fastballoon_cli.results.report.report import report
 
 __all__ = ["bench_all"]
 

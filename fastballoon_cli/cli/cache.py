@@ -7,7 +7,7 @@ import click
 from fastballoon_cli.cli.common import Context, monitor_of, pass_context, qmp_line
 from fastballoon_cli.ops import cache
 from fastballoon_cli.ops.session import hold
-from fastballoon_cli.results.render import drop_cache_table
+from fastballoon_cli.results.report.tables import drop_cache_table
 
 __all__ = ["drop_cache"]
 

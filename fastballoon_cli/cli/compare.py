@@ -13,7 +13,7 @@ from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.compare import MIN_SAMPLES, Comparison
 from fastballoon_cli.results.compare import compare as compare_results
 from fastballoon_cli.results.files import ResultFile, load
-from fastballoon_cli.results.render_compare import comparison_tables
+from fastballoon_cli.results.report.compare import comparison_tables
 
 __all__ = ["compare"]
 

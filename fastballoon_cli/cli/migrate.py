@@ -10,8 +10,8 @@ from fastballoon_cli.ops import migrate as ops
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.ops.vm import free_port
 from fastballoon_cli.process import paste
-from fastballoon_cli.results.render import drop_cache_table
 from fastballoon_cli.results.render_migration import migrate_table
+from fastballoon_cli.results.report.tables import drop_cache_table
 
 __all__ = ["migrate"]
 

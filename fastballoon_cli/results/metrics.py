@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from fastballoon_cli.results.render import PHASES
 from fastballoon_cli.units import format_duration, format_size
 
 __all__ = [
     "MIGRATION_COMPARED",
     "MIGRATION_COSTS",
     "MIGRATION_EFFECTS",
+    "PHASES",
     "PHASE_METRICS",
     "Metric",
     "headline",
@@ -47,7 +47,16 @@ class Metric:
         return f"{value:.0f}" if value == round(value) else f"{value:.4g}"
 
 
-#: Metric of a bench -> what the phase is called, in the order in which they happen.
+#: Field of a result's phases -> what it is called, in the order in which they happen.
+PHASES = {
+    "allocate": "allocate (guest)",
+    "release": "release (guest)",
+    "send": "send",
+    "translate": "translate (host)",
+    "discard": "discard (host)",
+    "other": "other",
+}
+#: Metric of a bench -> what the phase is called.
 PHASE_METRICS = {f"{field}_s": name for field, name in PHASES.items()}
 
 #: Metric of a migration -> the title of its column; what a reader asks first.

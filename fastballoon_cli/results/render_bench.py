@@ -5,7 +5,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from fastballoon_cli.results.bench import BenchResult, Case
-from fastballoon_cli.results.render import PHASES
+from fastballoon_cli.results.metrics import PHASES
 from fastballoon_cli.results.render_bench_migrate import migrate_tables
 from fastballoon_cli.results.stats import median
 from fastballoon_cli.units import GIB, PAGE_BYTES, format_duration, format_size

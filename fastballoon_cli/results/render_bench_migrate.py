@@ -6,7 +6,7 @@ from rich.table import Table
 
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.metrics import MIGRATION_COMPARED, MIGRATION_COSTS, MIGRATION_EFFECTS, metric
-from fastballoon_cli.results.report_names import conditions
+from fastballoon_cli.results.report.names import conditions
 
 __all__ = ["migrate_tables"]
 

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from fastballoon_cli.results.migration import MigrateResult
-from fastballoon_cli.results.render import add_memory, new_table
+from fastballoon_cli.results.report.tables import add_memory, new_table
 from fastballoon_cli.units import PAGE_BYTES, format_duration, format_size
 
 __all__ = ["migrate_table"]

@@ -4,11 +4,12 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from fastballoon_cli.results import plots, publish
 from fastballoon_cli.results.files import load, save
-from fastballoon_cli.results.page import Bar, Bars, Grid, Line, Lines
-from fastballoon_cli.results.report import report
-from fastballoon_cli.results.text_charts import chart
+from fastballoon_cli.results.page import files as publish
+from fastballoon_cli.results.page import svg as plots
+from fastballoon_cli.results.page.model import Bar, Bars, Grid, Line, Lines
+from fastballoon_cli.results.page.text import chart
+from fastballoon_cli.results.report.report import report
 from tests.unit import browser
 from tests.unit.made import GIB, PHASES, bench, case, migration, three_variants
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastballoon_cli.results.files import ResultFile
-from fastballoon_cli.results.page import Block, Grid, Section, Text
+from fastballoon_cli.results.page.model import Block, Grid, Section, Text
 from fastballoon_cli.results.settings import show
 
 __all__ = ["provenance_section"]

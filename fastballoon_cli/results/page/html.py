@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from importlib import resources
 
-from fastballoon_cli.results.page import Bars, Block, Chart, Grid, Lines, Page, Section
-from fastballoon_cli.results.text_charts import chart
+from fastballoon_cli.results.page.model import Bars, Block, Chart, Grid, Lines, Page, Section
+from fastballoon_cli.results.page.text import chart
 
 __all__ = ["html_page"]
 
@@ -15,7 +15,7 @@ def html_page(page: Page, pictures: Mapping[str, str]) -> str:
 
     :param pictures: slug of a chart -> its picture as an ``<svg>`` element; without one it is drawn with characters.
     """
-    style = (resources.files("fastballoon_cli.results") / "report.css").read_text()
+    style = (resources.files("fastballoon_cli.results.page") / "page.css").read_text()
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -4,7 +4,7 @@ import math
 
 from rich.text import Text
 
-from fastballoon_cli.results.page import Bar, Bars, Chart, Line, Lines
+from fastballoon_cli.results.page.model import Bar, Bars, Chart, Line, Lines
 from fastballoon_cli.units import format_duration
 
 __all__ = ["chart"]

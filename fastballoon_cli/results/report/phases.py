@@ -2,8 +2,8 @@
 
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.metrics import PHASE_METRICS
-from fastballoon_cli.results.page import Bar, Bars, Block, Grid, Section, Text
-from fastballoon_cli.results.report_names import conditions, sentence, short_names
+from fastballoon_cli.results.page.model import Bar, Bars, Block, Grid, Section, Text
+from fastballoon_cli.results.report.names import conditions, sentence, short_names
 from fastballoon_cli.units import format_duration
 
 __all__ = ["phases_section"]

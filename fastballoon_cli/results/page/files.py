@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 from fastballoon_cli.errors import PreconditionError
-from fastballoon_cli.results import plots
-from fastballoon_cli.results.page import Page
-from fastballoon_cli.results.render_html import html_page
-from fastballoon_cli.results.render_md import markdown_page
+from fastballoon_cli.results.page import svg as plots
+from fastballoon_cli.results.page.html import html_page
+from fastballoon_cli.results.page.markdown import markdown_page
+from fastballoon_cli.results.page.model import Page
 
 __all__ = ["html", "markdown", "write", "write_pictures"]
 

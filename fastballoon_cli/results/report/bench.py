@@ -2,8 +2,8 @@
 
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.metrics import MIGRATION_COMPARED, MIGRATION_COSTS, MIGRATION_EFFECTS, metric
-from fastballoon_cli.results.page import Bar, Bars, Block, Grid, Line, Lines, Section, Text
-from fastballoon_cli.results.report_names import conditions, short_names
+from fastballoon_cli.results.page.model import Bar, Bars, Block, Grid, Line, Lines, Section, Text
+from fastballoon_cli.results.report.names import conditions, short_names
 from fastballoon_cli.results.stats import median
 from fastballoon_cli.units import GIB, format_duration, format_size
 

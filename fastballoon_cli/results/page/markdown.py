@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from fastballoon_cli.results.page import Bars, Block, Grid, Lines, Page
-from fastballoon_cli.results.text_charts import chart
+from fastballoon_cli.results.page.model import Bars, Block, Grid, Lines, Page
+from fastballoon_cli.results.page.text import chart
 
 __all__ = ["markdown_page"]
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.files import ResultFile
-from fastballoon_cli.results.page import Page, Section, Text
-from fastballoon_cli.results.report_bench import cache_section, migration_section, states_section
-from fastballoon_cli.results.report_names import conditions, sentence
-from fastballoon_cli.results.report_phases import phases_section
-from fastballoon_cli.results.report_provenance import provenance_section
-from fastballoon_cli.results.report_single import single_section
+from fastballoon_cli.results.page.model import Page, Section, Text
+from fastballoon_cli.results.report.bench import cache_section, migration_section, states_section
+from fastballoon_cli.results.report.names import conditions, sentence
+from fastballoon_cli.results.report.phases import phases_section
+from fastballoon_cli.results.report.provenance import provenance_section
+from fastballoon_cli.results.report.single import single_section
 
 __all__ = ["report"]
 

@@ -6,8 +6,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from fastballoon_cli.results.page import Bars, Block, Grid, Lines, Page
-from fastballoon_cli.results.text_charts import chart
+from fastballoon_cli.results.page.model import Bars, Block, Grid, Lines, Page
+from fastballoon_cli.results.page.text import chart
 
 __all__ = ["terminal_page"]
 

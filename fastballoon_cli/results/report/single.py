@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastballoon_cli.results.files import ResultFile
-from fastballoon_cli.results.page import Grid, Section
+from fastballoon_cli.results.page.model import Grid, Section
 from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["single_section"]

@@ -7,7 +7,7 @@ from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from fastballoon_cli.results.page import Bars, Chart, Lines
+from fastballoon_cli.results.page.model import Bars, Chart, Lines
 from fastballoon_cli.units import GIB
 
 if TYPE_CHECKING:

@@ -6,20 +6,11 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from fastballoon_cli.results.metrics import PHASES
 from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult, Phases
 from fastballoon_cli.units import format_duration, format_size
 
-__all__ = ["PHASES", "add_memory", "drop_cache_table", "move_table", "new_table"]
-
-#: Field of a result's phases -> what it is called.
-PHASES = {
-    "allocate": "allocate (guest)",
-    "release": "release (guest)",
-    "send": "send",
-    "translate": "translate (host)",
-    "discard": "discard (host)",
-    "other": "other",
-}
+__all__ = ["add_memory", "drop_cache_table", "move_table", "new_table"]
 
 
 def move_table(result: MoveResult) -> Table:
