@@ -14,8 +14,9 @@ from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.ops.variants import CHOICES, DEFAULTS
-from fastballoon_cli.results.files import save
-from fastballoon_cli.results.render_bench import bench_tables
+from fastballoon_cli.results.files import ResultFile, save
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.report import report
 
 __all__ = ["bench", "options_of", "run"]
 
@@ -173,8 +174,9 @@ def run(
         if not path.stat().st_size:
             path.unlink()
         raise
-    save(path, result.document())
-    ctx.output.emit(result.document(), *bench_tables(result))
+    document = result.document()
+    save(path, document)
+    ctx.output.emit(document, *terminal(report([ResultFile(path, document, result)]).sections))
     ctx.output.say(f"written to {path}")
     if result.interrupted:
         sys.exit(InterruptedByUser.exit_code)

@@ -10,9 +10,9 @@ from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench_all as ops
 from fastballoon_cli.results.files import load
 from fastballoon_cli.results.model import SCHEMA_VERSION
-from fastballoon_cli.results.page import files as publish
-from fastballoon_cli.results.page import svg as plots
-from fastballoon_cli.results.page.terminal import terminal_page
+from fastballoon_cli.results.page.files import markdown, write
+from fastballoon_cli.results.page.html import html_page
+from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.report import report
 
 __all__ = ["bench_all"]
@@ -59,12 +59,10 @@ def bench_all(ctx: Context, quick: bool, accel: str, out_dir: Path) -> None:
     if outcome.files:
         page = report([load(path) for path in outcome.files])
         written = out_dir / f"{'quick-' if quick else ''}report.html"
-        publish.write(written, publish.html(page))
-        publish.write(written.with_suffix(".md"), publish.markdown(page, {}, out_dir))
+        write(written, html_page(page))
+        write(written.with_suffix(".md"), markdown(page, {}, out_dir))
         document["report"] = str(written)
-        shown = [*terminal_page(page), f"\nreport: {written}"]
-        if not plots.available():
-            out.say(f"Its charts are drawn with characters; for pictures: {plots.INSTALL}")
+        shown = [*terminal(page.sections), f"\nreport: {written}"]
     out.emit(document, *shown)
     if outcome.interrupted:
         out.say("interrupted; the same command goes on where it was")

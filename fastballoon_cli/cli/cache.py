@@ -7,7 +7,8 @@ import click
 from fastballoon_cli.cli.common import Context, monitor_of, pass_context, qmp_line
 from fastballoon_cli.ops import cache
 from fastballoon_cli.ops.session import hold
-from fastballoon_cli.results.report.tables import drop_cache_table
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.tables import drop_cache_section
 
 __all__ = ["drop_cache"]
 
@@ -42,4 +43,4 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
     with hold(ctx.vm, ctx.output, patience=min(5.0, (deadline - time.monotonic()) / 2)) as session:
         timeout = deadline - time.monotonic()
         result = cache.drop(session, mode, timeout=timeout, progress=ctx.output)
-    ctx.output.emit(result.document(), drop_cache_table(result))
+    ctx.output.emit(result.document(), *terminal([drop_cache_section(result)]))

@@ -4,6 +4,7 @@ import pytest
 
 from fastballoon_cli.results.compare import Verdict, compare
 from fastballoon_cli.results.files import save
+from tests.unit.foreign import FOREIGN
 from tests.unit.made import GIB, bench, case, provenance, three_variants
 
 STEADY = [4.0, 3.9, 4.2, 4.1, 3.8]
@@ -185,3 +186,23 @@ def test_what_cannot_be_compared(fastballoon, files, tmp_path, arguments, messag
     assert result.returncode == 2
     assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_names_in_a_file_are_only_words(fastballoon, tmp_path, name):
+    path = tmp_path / "foreign.json"
+    save(path, bench(case(name, STEADY), case("fast", STEADY)).document())
+    for arguments in (
+        ["compare", str(path), str(path)],
+        ["compare", str(path), "--variants", name, "fast"],
+        ["report", str(path)],
+        ["report", str(path), "--format", "md"],
+        ["report", str(path), "--format", "html"],
+    ):
+        if ("\x00" in name and name in arguments) or "\ud800" in name:
+            continue  # no argument of a process can hold that
+        result = fastballoon(*arguments)
+        assert result.returncode == 0, (arguments, result.stderr)
+        assert "\x1b" not in result.stdout
+        if name == "[/x]":
+            assert name in result.stdout.replace("\\", "")

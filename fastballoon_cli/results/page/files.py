@@ -1,21 +1,13 @@
-"""A report as files: the page or the Markdown document, and its pictures where they can be drawn."""
+"""A Page as files: the HTML page or the Markdown document, and its pictures."""
 
 import os
 from pathlib import Path
 
-from fastballoon_cli.errors import PreconditionError
-from fastballoon_cli.results.page import svg as plots
-from fastballoon_cli.results.page.html import html_page
 from fastballoon_cli.results.page.markdown import markdown_page
 from fastballoon_cli.results.page.model import Page
+from fastballoon_cli.results.page.svg import standalone
 
-__all__ = ["html", "markdown", "write", "write_pictures"]
-
-
-def html(page: Page) -> str:
-    """Return a report as one page, with pictures where matplotlib is installed and bars of characters elsewhere."""
-    drawn = {chart.slug: plots.inline_svg(chart) for chart in page.charts()} if plots.available() else {}
-    return html_page(page, drawn)
+__all__ = ["markdown", "write", "write_pictures"]
 
 
 def markdown(page: Page, pictures: dict[str, Path], folder: Path) -> str:
@@ -28,16 +20,12 @@ def markdown(page: Page, pictures: dict[str, Path], folder: Path) -> str:
 
 
 def write_pictures(page: Page, folder: Path) -> dict[str, Path]:
-    """Write a report's charts to ``folder`` as SVG files and return where each one is.
-
-    :raise PreconditionError: matplotlib is not installed.
-    """
-    if not plots.available():
-        raise PreconditionError("pictures need matplotlib, which is not installed", hint=plots.INSTALL)
+    """Write a report's charts to ``folder`` as SVG files and return where each one is: slug -> path."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {chart.slug: folder / f"{chart.slug}.svg" for chart in page.charts()}
+    paths = {}
     for chart in page.charts():
-        write(paths[chart.slug], plots.standalone_svg(chart))
+        paths[chart.slug] = folder / f"{chart.slug}.svg"
+        write(paths[chart.slug], standalone(chart))
     return paths
 
 

@@ -1,165 +1,177 @@
-"""Charts as pictures: SVG by matplotlib, which is an extra. Colours follow the reader's light or dark mode."""
+"""Charts as pictures: SVG of texts, bars and lines. Colours follow the reader's light or dark mode."""
 
-import io
-import math
-import re
+import textwrap
+from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
-from fastballoon_cli.results.page.model import Bars, Chart, Lines
-from fastballoon_cli.units import GIB
+from fastballoon_cli.results.page.colours import style
+from fastballoon_cli.results.page.model import Bar, Bars, Chart, Colour, Lines
+from fastballoon_cli.results.page.plain import fit, one_line, width
+from fastballoon_cli.results.page.scale import Scale, scale_of, tick_label
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+__all__ = ["picture", "standalone"]
 
-__all__ = ["INSTALL", "available", "inline_svg", "standalone_svg"]
-
-INSTALL = "pip install 'fastballoon[plots]'"
-
-#: Inches. Drawn about as wide as a phone is: enlarged on a screen, its text is large; shrunk the other way it could
-#: not be read.
-_WIDTH, _ROW, _FRAME = 4.3, 0.3, 0.55
-_FONT = 9.5
-#: How many bars a chart of lines is as high as, and what tells lines apart without colours.
-_LINES_ROWS = 7
-_DASHES = ("-", "--", ":", "-.")
-#: Characters of a label: longer ones would leave no room for bars.
-_LABEL = 36
-#: matplotlib knows no variables of CSS: it draws with colours that nobody uses, and those are replaced.
-_INK, _LINE, _SERIES = "#010203", "#010204", [f"#01030{n}" for n in range(6)]
-_VARIABLES = {_INK: "--ink", _LINE: "--line", **{colour: f"--s{n}" for n, colour in enumerate(_SERIES)}}
-#: For a picture that stands alone; the page's own style has the same.
-_STYLE = (
-    "svg{--ink:#1c2024;--line:#d5dae0;--s0:#2f6fb5;--s1:#c2571a;--s2:#3c8d5a;--s3:#8a56b0;--s4:#b08a1e;--s5:#6b7480}"
-    "@media(prefers-color-scheme:dark){svg{--ink:#e6e9ec;--line:#3a4149;--s0:#6aa9ea;--s1:#f0935a;--s2:#74c694;"
-    "--s3:#c194e4;--s4:#e0bf5c;--s5:#a0a9b4}}"
-)
+#: About as wide as a phone is: enlarged on a screen, its text is large; shrunk the other way it could not be read.
+_WIDTH = 340.0
+_FONT = 10.0
+_ROW, _BAR, _GAP = 17.0, 11.0, 5.0
+_MARK = 13.0
+#: Columns of a label and of a title.
+_LABEL, _TITLE = 22, 46
+_PLOT = 120.0
+#: What tells lines apart without colours; each colour has one of them.
+_DASHES = ("none", "6 3", "2 2", "8 3 2 3")
 
 
-def available() -> bool:
-    """Say whether pictures can be drawn."""
-    return find_spec("matplotlib") is not None
-
-
-def inline_svg(chart: Chart) -> str:
+def picture(chart: Chart) -> str:
     """Return a chart as an ``<svg>`` element for a page that defines the colours."""
     return _element(chart, "")
 
 
-def standalone_svg(chart: Chart) -> str:
+def standalone(chart: Chart) -> str:
     """Return a chart as a file of its own."""
-    return _element(chart, f"<style>{_STYLE}</style>")
+    return _element(chart, f"<style>{style('svg')}</style>\n") + "\n"
 
 
-def _element(chart: Chart, style: str) -> str:
-    svg = _draw(chart)
-    svg = svg[svg.index("<svg") :]
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var({variable})")
-    # matplotlib's own style speaks of every element, and would do so of the whole page that the picture is in.
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    opening, rest = svg.split(">", 1)
-    opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
-    label = escape(chart.alt)
-    return f'{opening} role="img" aria-label="{label}"><title>{label}</title>{style}{rest.strip()}'
+def _element(chart: Chart, head: str) -> str:
+    lines = textwrap.wrap(one_line(chart.title), _TITLE)
+    title = [_text(0, _FONT * 1.25 * (n + 1), line, bold=True) for n, line in enumerate(lines)]
+    top = _FONT * 1.25 * len(lines) + 2 * _GAP
+    bottom, drawn = _bars(chart, top) if isinstance(chart, Bars) else _lines(chart, top)
+    inner = "\n".join([*title, *drawn])
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {bottom + _GAP:.1f}" role="img" '
+        f'aria-label="{escape(one_line(chart.alt))}" font-family="system-ui, sans-serif" font-size="{_FONT:g}">\n'
+        f"{head}{inner}\n</svg>"
+    )
 
 
-def _draw(chart: Chart) -> str:
-    # Here, as it need not be installed, and takes longer to load than all the rest.
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    settings = {
-        "svg.fonttype": "none",  # text stays text: small, and found by a search in the page
-        "svg.hashsalt": chart.slug,  # the same picture each time, and ids that no other picture on the page has
-        "font.family": "sans-serif",
-        "font.size": _FONT,
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _LINE,
-        "xtick.color": _LINE,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
-        "grid.color": _LINE,
-    }
-    named = chart.parts if isinstance(chart, Bars) else [line.label for line in chart.lines]
-    rows = len(chart.bars) if isinstance(chart, Bars) else _LINES_ROWS
-    height = _FRAME + _ROW * rows + 0.22 * math.ceil(len(named) / 2)
-    with rc_context(settings):  # type: ignore[arg-type]
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        axes = figure.subplots()
-        axes.set_axisbelow(True)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        if isinstance(chart, Bars):
-            _draw_bars(axes, chart)
-        else:
-            _draw_lines(axes, chart)
-        if named:
-            figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=_FONT, handlelength=1)
-        out = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
-    return out.getvalue()
+def _bars(chart: Bars, top: float) -> tuple[float, list[str]]:
+    """Return how far down a chart of bars reaches, and its elements."""
+    scale = scale_of([bar.whole for bar in chart.bars], chart.unit, logarithmic=chart.logarithmic)
+    mark = _MARK if chart.parts else 0.0
+    left = mark + max((_extent(fit(bar.label, _LABEL)) for bar in chart.bars), default=0.0) + _GAP
+    room = _WIDTH - left - max((_extent(bar.said) for bar in chart.bars), default=0.0) - _GAP
+    bottom = top + _ROW * (len(chart.bars) + sum(bool(group.title) for group in chart.groups))
+    shares = {n / 4: f"{n * 25}%" for n in range(5)}
+    drawn = _upright(shares if chart.parts else _ticks(scale, chart.unit), left, room, top, bottom)
+    y = top
+    for group in chart.groups:
+        if group.title:
+            drawn.append(_text(0, y + _BAR, _cut(group.title), colour="quiet"))
+            y += _ROW
+        for bar in group.bars:
+            if chart.parts:
+                drawn.append(_rect(0, y + 1, 9, 9, bar.colour))
+                drawn += _parts(chart, bar, left, room, y)
+            else:
+                drawn.append(_rect(left, y, room * scale.at(bar.whole), _BAR, bar.colour))
+            end = left + room * (1.0 if chart.parts else scale.at(bar.whole))
+            drawn.append(_text(mark, y + _BAR - 2, fit(bar.label, _LABEL)))
+            drawn.append(_text(end + _GAP, y + _BAR - 2, bar.said))
+            y += _ROW
+    bottom += _FONT + _GAP
+    if chart.parts:
+        return _legend([(part.label, _rect(0, 0, 9, 9, part.colour)) for part in chart.parts], bottom, drawn)
+    if chart.logarithmic:
+        bottom += _FONT + 2
+        drawn.append(_text(left, bottom, "logarithmic scale", colour="quiet"))
+    return bottom, drawn
 
 
-def _fit(label: str) -> str:
-    return label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
+def _parts(chart: Bars, bar: Bar, left: float, room: float, y: float) -> list[str]:
+    drawn, begin = [], 0.0
+    for part, size in zip(chart.parts, bar.parts, strict=True):
+        share = size / bar.whole if bar.whole else 0.0
+        drawn.append(_rect(left + room * begin, y, room * share, _BAR, part.colour))
+        begin += share
+    return drawn
 
 
-def _draw_bars(axes: "Axes", bars: Bars) -> None:
-    if bars.parts:
-        _draw_shares(axes, bars)
-    else:
-        _draw_lengths(axes, bars)
-    axes.set_yticks(range(len(bars.bars)), [_fit(bar.label) for bar in bars.bars])
-    axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()
-    axes.grid(axis="x", linewidth=0.6)
-
-
-def _draw_lines(axes: "Axes", chart: Lines) -> None:
-    for number, line in enumerate(chart.lines):
-        colour, style = _SERIES[number % len(_SERIES)], _DASHES[number % len(_DASHES)]
-        sizes = [size / GIB for size in line.bytes]
-        axes.step(line.seconds, sizes, where="post", color=colour, linestyle=style, linewidth=1.8, label=line.label)
+def _lines(chart: Lines, top: float) -> tuple[float, list[str]]:
+    """Return how far down a chart of lines reaches, and its elements."""
+    across = scale_of([at for line in chart.lines for at in line.seconds], "s", logarithmic=chart.logarithmic)
+    up = scale_of([size for line in chart.lines for size in line.bytes], "bytes")
+    left = max(_extent(tick_label(tick, "bytes")) for tick in up.ticks) + _GAP
+    # Half of the last label stands beyond the axis.
+    room, bottom = _WIDTH - left - 3 * _FONT, top + _PLOT
+    drawn = _upright(_ticks(across, "s"), left, room, top, bottom)
+    for tick in up.ticks:
+        y = bottom - _PLOT * up.at(tick)
+        drawn.append(f'<path d="M{left:.1f} {y:.1f}h{room:.1f}" style="stroke:var(--line);fill:none"/>')
+        drawn.append(_text(left - _GAP, y + 3, tick_label(tick, "bytes"), colour="quiet", anchor="end"))
+    for line in chart.lines:
+        points = [
+            (left + room * across.at(at), bottom - _PLOT * up.at(size))
+            for at, size in zip(line.seconds, line.bytes, strict=True)
+        ]
+        steps = "".join(f"H{x:.1f}V{y:.1f}" for x, y in points[1:])
+        drawn.append(_stroke(f"M{points[0][0]:.1f} {points[0][1]:.1f}{steps}", line.colour))
         # A line that is over in no time is seen by where it ends.
-        axes.plot(line.seconds[-1:], sizes[-1:], color=colour, marker="o", markersize=4)
-    axes.set_xlim(0, (chart.seconds or 1) * 1.03)
-    axes.set_ylim(0, max(max(line.bytes) for line in chart.lines) / GIB * 1.08 or 1)
-    axes.set_xlabel("seconds")
-    axes.set_ylabel("GiB")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", linewidth=0.6)
+        x, y = points[-1]
+        drawn.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" style="fill:var(--{line.colour})"/>')
+    bottom += _FONT + _GAP
+    if chart.logarithmic:
+        bottom += _FONT + 2
+        drawn.append(_text(left, bottom, "time, on a logarithmic scale", colour="quiet"))
+    return _legend([(line.label, _stroke("M0 5h11", line.colour)) for line in chart.lines], bottom, drawn)
 
 
-def _draw_shares(axes: "Axes", bars: Bars) -> None:
-    lefts = [0.0] * len(bars.bars)
-    for number, name in enumerate(bars.parts):
-        shares = [bar.parts[number] / bar.whole if bar.whole else 0.0 for bar in bars.bars]
-        axes.barh(range(len(shares)), shares, left=lefts, height=0.62, color=_SERIES[number % len(_SERIES)], label=name)
-        lefts = [left + share for left, share in zip(lefts, shares, strict=True)]
-    for number, bar in enumerate(bars.bars):
-        axes.text(1.02, number, bar.said, va="center")
-    axes.set_xlim(0, 1.3)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+def _ticks(scale: Scale, unit: str) -> dict[float, str]:
+    """Return what is written along an axis: share of its length -> text."""
+    return {scale.at(tick): tick_label(tick, unit) for tick in scale.ticks}
 
 
-def _draw_lengths(axes: "Axes", bars: Bars) -> None:
-    sizes = [bar.whole for bar in bars.bars]
-    axes.barh(range(len(sizes)), sizes, height=0.62, color=_SERIES[0])
-    largest, positive = max(sizes, default=0.0), [size for size in sizes if size > 0]
-    if bars.logarithmic and positive:
-        low = 10 ** (math.floor(math.log10(min(positive))) - 0.25)
-        axes.set_xscale("log")
-        # Room for what is written at the longest bar's end: three tenths of the scale.
-        axes.set_xlim(low, largest * (largest / low) ** 0.45)
-        axes.minorticks_off()
-        axes.set_xlabel("logarithmic")
-    else:
-        axes.set_xlim(0, (largest or 1) * 1.4)
-    axes.tick_params(axis="x", labelbottom=False)
-    for number, bar in enumerate(bars.bars):
-        if bar.whole > 0:
-            axes.annotate(bar.said, (bar.whole, number), xytext=(4, 0), textcoords="offset points", va="center")
+def _upright(ticks: Mapping[float, str], left: float, room: float, top: float, bottom: float) -> list[str]:
+    """Return the lines of an axis and what is written below them, as far as there is room for it."""
+    drawn, free = [], 0.0
+    for share, label in ticks.items():
+        x = left + room * share
+        drawn.append(
+            f'<path d="M{x:.1f} {top - 3:.1f}V{bottom:.1f}" style="stroke:var(--line);fill:none" stroke-width="0.6"/>'
+        )
+        half = _extent(label) / 2
+        if x - half >= free:
+            drawn.append(_text(x, bottom + _FONT + 2, label, colour="quiet", anchor="middle"))
+            free = x + half + _GAP
+    return drawn
+
+
+def _legend(named: Sequence[tuple[str, str]], top: float, drawn: list[str]) -> tuple[float, list[str]]:
+    """Add a legend below what is drawn: two columns of names, each behind a drawing of 12 by 10."""
+    for n, (label, mark) in enumerate(named):
+        x, y = (n % 2) * _WIDTH / 2, top + _GAP + _ROW * (n // 2)
+        drawn.append(f'<g transform="translate({x:.1f} {y:.1f})">{mark}</g>')
+        drawn.append(_text(x + _MARK + 2, y + 8.5, _cut(label, _WIDTH / 2 - _MARK - 2 * _GAP)))
+    return top + _GAP + _ROW * ((len(named) + 1) // 2), drawn
+
+
+def _text(x: float, y: float, text: str, *, colour: str = "ink", anchor: str = "start", bold: bool = False) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    place = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}"{place}{weight} style="fill:var(--{colour})">{escape(one_line(text))}</text>'
+
+
+def _rect(x: float, y: float, wide: float, high: float, colour: Colour) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" style="fill:var(--{colour})"/>'
+
+
+def _stroke(path: str, colour: Colour) -> str:
+    dash = _DASHES[list(Colour).index(colour) % len(_DASHES)]
+    look = f"stroke:var(--{colour});stroke-dasharray:{dash};fill:none"
+    return f'<path d="{path}" style="{look}" stroke-width="1.8"/>'
+
+
+def _extent(text: str) -> float:
+    """Return how wide a text is at most, in a wide font without serifs."""
+    return _FONT * sum(0.98 if character in "MWmw@%" else 0.62 * width(character) for character in one_line(text))
+
+
+def _cut(text: str, room: float = _WIDTH) -> str:
+    """Return a text that is not wider than there is room."""
+    text = one_line(text)
+    if _extent(text) <= room:
+        return text
+    while _extent(text) > room - _FONT:
+        text = text[:-1]
+    return f"{text}\N{HORIZONTAL ELLIPSIS}"

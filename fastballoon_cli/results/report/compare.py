@@ -1,54 +1,48 @@
-"""A comparison for people: rich tables."""
-
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
+"""A comparison, pair by pair."""
 
 from fastballoon_cli.results.compare import Comparison, Line, Pair, Verdict
+from fastballoon_cli.results.page.model import Block, Cell, Grid, Page, Row, Section, Text, Tone
+from fastballoon_cli.results.report.names import UNKNOWN, variant_cell
 from fastballoon_cli.results.settings import show
 
-__all__ = ["comparison_tables"]
+__all__ = ["comparison_page"]
 
-_STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.SAME: "dim", Verdict.TOO_FEW: "yellow"}
+_TONES = {
+    Verdict.FASTER: Tone.GOOD,
+    Verdict.SLOWER: Tone.BAD,
+    Verdict.SAME: Tone.QUIET,
+    Verdict.TOO_FEW: Tone.QUIET,
+}
 
 
-def comparison_tables(comparison: Comparison, a: str, b: str) -> list[RenderableType]:
-    """Return a table of each pair, and what there is to know about them.
+def comparison_page(comparison: Comparison, a: str, b: str) -> Page:
+    """Return a section for each pair, and one of what there is to know about them all.
 
     :param a, b: what to call the two sides.
     """
-    shown: list[RenderableType] = [_table(pair, a, b) for pair in comparison.pairs]
+    sections = [_pair(pair, a, b) for pair in comparison.pairs]
     notes = [f"Only in {a}: {name}." for name in comparison.only_a]
     notes += [f"Only in {b}: {name}." for name in comparison.only_b]
     if comparison.differences:
         notes.append("Not the same settings, so this says little about the variants themselves:")
-        notes += [f"  {difference}" for difference in comparison.differences]
-    return [*shown, *notes]
+        notes += [str(difference) for difference in comparison.differences]
+    if notes:
+        sections.append(Section("Beside them", [Text(note) for note in notes]))
+    return Page(f"{a} and {b}", sections)
 
 
-def _table(pair: Pair, a: str, b: str) -> Table:
-    table = Table(title=pair.name, title_justify="left", box=box.SIMPLE, pad_edge=False)
-    table.add_column("median", style="bold")
+def _pair(pair: Pair, a: str, b: str) -> Section:
     same = pair.a.variant == pair.b.variant
-    table.add_column(f"{a}" if same else pair.a.variant, justify="right")
-    table.add_column(f"{b}" if same else pair.b.variant, justify="right")
-    table.add_column("ratio (95 %)", justify="right")
-    table.add_column("verdict")
-    for line in pair.lines:
-        style = _STYLES.get(line.verdict, "")
-        said = _said(line)
-        table.add_row(
-            line.metric.label,
-            line.metric.format(line.a),
-            line.metric.format(line.b),
-            _ratio(line),
-            f"[{style}]{said}[/]" if style else said,
-        )
+    sides: Row = (a, b) if same else (variant_cell(pair.a.variant), variant_cell(pair.b.variant))
+    rows: list[Row] = [
+        (line.metric.label, line.metric.format(line.a), line.metric.format(line.b), _ratio(line), _said(line))
+        for line in pair.lines
+    ]
+    blocks: list[Block] = [Grid(("median", *sides, "ratio (95 %)", "verdict"), rows, words={4})]
     told = [f"{_count(pair.a.samples)} against {_count(pair.b.samples)}"]
     if same:  # between two variants the builds are the very difference
         told += [f"{one.setting} {show(one.setting, one.a)} -> {show(one.setting, one.b)}" for one in pair.builds]
-    table.caption, table.caption_justify = "; ".join(told), "left"
-    return table
+    return Section(pair.name, [*blocks, Text("; ".join(told))])
 
 
 def _count(samples: list[dict[str, float]]) -> str:
@@ -57,14 +51,15 @@ def _count(samples: list[dict[str, float]]) -> str:
 
 def _ratio(line: Line) -> str:
     ratio = line.ratio
-    return "-" if ratio is None else f"{ratio.value:.3g} ({ratio.low:.3g} .. {ratio.high:.3g})"
+    return UNKNOWN if ratio is None else f"{ratio.value:.3g} ({ratio.low:.3g} .. {ratio.high:.3g})"
 
 
-def _said(line: Line) -> str:
+def _said(line: Line) -> Cell:
     """Return the verdict; a factor of two or more is said the way round in which people say it."""
     factor = line.ratio.value if line.ratio else 1.0
+    said = line.verdict.value
     if line.verdict in (Verdict.FASTER, Verdict.LESS) and 0 < factor <= 0.5:
-        return f"{line.verdict}, by {1 / factor:.3g}"
+        said += f", by {1 / factor:.3g}"
     if line.verdict in (Verdict.SLOWER, Verdict.MORE) and factor >= 2:
-        return f"{line.verdict}, by {factor:.3g}"
-    return line.verdict.value
+        said += f", by {factor:.3g}"
+    return Cell(said, _TONES.get(line.verdict, Tone.PLAIN))

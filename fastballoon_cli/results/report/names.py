@@ -1,9 +1,37 @@
-"""What the sections of a report call benches."""
+"""What the sections of a report call benches and variants, and the colour that each variant has in all of them."""
+
+from collections.abc import Sequence
 
 from fastballoon_cli.results.bench import BenchResult
+from fastballoon_cli.results.page.model import Cell, Colour
 from fastballoon_cli.units import format_size
 
-__all__ = ["conditions", "sentence", "short_names"]
+__all__ = ["UNKNOWN", "colour_of", "conditions", "sentence", "titles", "variant_cell"]
+
+#: What stands where nothing was measured.
+UNKNOWN = "-"
+
+#: Cool colours are patched pairs, warm ones unmodified pairs.
+_COLOURS = {
+    "fast": Colour.BLUE,
+    "fast-pfn": Colour.VIOLET,
+    "fast-drop": Colour.TEAL,
+    "stock": Colour.ORANGE,
+    "stock-drop": Colour.RED,
+    "stock-hint": Colour.PINK,
+    "stock-reporting": Colour.OCHRE,
+    "virtio-mem": Colour.GREEN,
+}
+
+
+def colour_of(variant: str) -> Colour:
+    """Return the colour of a variant: the same in every chart; grey for those that are not known here."""
+    return _COLOURS.get(variant, Colour.GREY)
+
+
+def variant_cell(variant: str) -> Cell:
+    """Return a cell with a variant's name."""
+    return Cell(variant, colour=colour_of(variant))
 
 
 def conditions(bench: BenchResult) -> str:
@@ -22,12 +50,11 @@ def _link(bench: BenchResult, rate: int) -> str:
     return f"{inflated}, {link}"
 
 
-def short_names(benches: list[BenchResult]) -> list[str]:
-    """Return a short name for each bench: its guest's state, and its size where the state alone names several."""
-    states = [f"{bench.guest_state}{', init_on_alloc=1' if bench.init_on_alloc else ''}" for bench in benches]
+def titles(benches: Sequence[BenchResult]) -> list[str]:
+    """Return what to call each of these benches: its conditions, and which run it is where those name several."""
+    names = [conditions(bench) for bench in benches]
     return [
-        f"{state}, {format_size(bench.memory_bytes)}" if states.count(state) > 1 else state
-        for state, bench in zip(states, benches, strict=True)
+        f"{name}, run {names[: n + 1].count(name)}" if names.count(name) > 1 else name for n, name in enumerate(names)
     ]
 
 

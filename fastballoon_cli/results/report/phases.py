@@ -2,13 +2,12 @@
 
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.metrics import PHASE_METRICS
-from fastballoon_cli.results.page.model import Bar, Bars, Block, Grid, Section, Text
-from fastballoon_cli.results.report.names import conditions, sentence, short_names
+from fastballoon_cli.results.page.model import Bar, Bars, Block, Colour, Grid, Group, Part, Row, Section, Text
+from fastballoon_cli.results.report.names import UNKNOWN, colour_of, titles, variant_cell
 from fastballoon_cli.units import format_duration
 
 __all__ = ["phases_section"]
 
-_UNKNOWN = "-"
 #: "Fast balloon & fast live migration" (Liang Li, 2016), cover letter: milliseconds of 1577, idle guest, page numbers.
 _POSTED = {"allocate_s": 0.103, "send_s": 1.077, "translate_s": 0.096, "discard_s": 0.300}
 _POSTED_NOTE = (
@@ -21,6 +20,15 @@ _STOCK_NOTE = (
 )
 
 _MOVE = {"inflate": "an inflation", "deflate": "a deflation"}
+#: A move has one of the first two.
+_COLOURS = {
+    "allocate_s": Colour.TINT_1,
+    "release_s": Colour.TINT_1,
+    "send_s": Colour.TINT_2,
+    "translate_s": Colour.TINT_3,
+    "discard_s": Colour.TINT_4,
+    "other_s": Colour.TINT_5,
+}
 
 _Column = dict[str, float | None]
 
@@ -30,36 +38,40 @@ def phases_section(scenario: str, benches: list[BenchResult]) -> Section | None:
     chosen = [bench for bench in benches if bench.scenario == scenario and _counting(bench)]
     if not chosen:
         return None
-    bars = [
-        Bar(f"{name}: {case.variant}", tuple(_column(case)[metric] or 0.0 for metric in _names(chosen)), _said(case))
-        for name, bench in zip(short_names(chosen), chosen, strict=True)
-        for case in _counting(bench)
+    names = _names(chosen)
+    groups = [
+        Group(title, [_bar(case, names) for case in _counting(bench)])
+        for title, bench in zip(titles(chosen), chosen, strict=True)
     ]
-    labels = tuple(_names(chosen).values())
-    blocks: list[Block] = [Bars(f"phases-{scenario}", f"Shares of the phases of {_MOVE[scenario]}", bars, labels)]
-    # Beside one table is enough for figures of long ago: the first that has the path which they are of.
-    same_path = [bench for bench in chosen if bench.case("fast-pfn")] if scenario == "inflate" else []
-    for bench in chosen:
-        posted = _POSTED if bench in same_path[:1] else {}
-        blocks += [Text(sentence(conditions(bench))), _table(bench, posted)]
-        blocks += [Text(_POSTED_NOTE)] if posted else []
+    parts = tuple(Part(label, _COLOURS[name]) for name, label in names.items())
+    blocks: list[Block] = [Bars(f"phases-{scenario}", f"Phases of {_MOVE[scenario]}, shares", groups, parts=parts)]
+    blocks.append(_table(chosen, names, scenario))
+    if _with_posted(chosen, scenario):
+        blocks.append(Text(_POSTED_NOTE))
     if any(bench.case("stock") and bench.case("fast-pfn") for bench in chosen):
         blocks.append(Text(_STOCK_NOTE))
     return Section(f"Where the time goes: {scenario}", blocks)
 
 
-def _table(bench: BenchResult, posted: dict[str, float]) -> Grid:
-    names = _names([bench])
-    columns = {case.variant: _column(case) for case in _counting(bench)}
-    if posted:
-        columns["2016"] = {name: posted.get(name) for name in names}
-    header = ["phase", *(title for variant in columns for title in (variant, "share"))]
-    rows = [
-        (label, *(cell for column in columns.values() for cell in _cells(column, name)))
-        for name, label in names.items()
-    ]
-    rows.append(("all", *(cell for column in columns.values() for cell in (_ms(_sum(column)), ""))))
-    return Grid(tuple(header), rows)
+def _bar(case: Case, names: dict[str, str]) -> Bar:
+    column = _column(case)
+    sizes = tuple(column[name] or 0.0 for name in names)
+    return Bar(case.variant, sizes, format_duration(_sum(column)), colour_of(case.variant))
+
+
+def _table(benches: list[BenchResult], names: dict[str, str], scenario: str) -> Grid:
+    rows: list[Row] = []
+    for title, bench in zip(titles(benches), benches, strict=True):
+        rows.append((title,))
+        rows += [(variant_cell(case.variant), *_cells(_column(case), names)) for case in _counting(bench)]
+        if bench is _with_posted(benches, scenario):
+            rows.append(("2016", *_cells({name: _POSTED.get(name) for name in names}, names)))
+    return Grid(("", *names.values(), "all"), rows)
+
+
+def _with_posted(benches: list[BenchResult], scenario: str) -> BenchResult | None:
+    """Return the bench that figures of long ago stand beside: the first that has the path which they are of."""
+    return next((bench for bench in benches if bench.case("fast-pfn")), None) if scenario == "inflate" else None
 
 
 def _counting(bench: BenchResult) -> list[Case]:
@@ -76,15 +88,12 @@ def _column(case: Case) -> _Column:
     return {name: case.median(name) for name in PHASE_METRICS}
 
 
-def _said(case: Case) -> str:
-    return format_duration(_sum(_column(case)))
-
-
-def _cells(column: _Column, name: str) -> tuple[str, str]:
-    value, whole = column[name], _sum(column)
-    if value is None:
-        return _UNKNOWN, ""
-    return _ms(value), f"{value / whole:.1%}" if whole else ""
+def _cells(column: _Column, names: dict[str, str]) -> list[str]:
+    whole = _sum(column)
+    values = [column[name] for name in names]
+    shares = [f" ({value / whole:.1%})" if value is not None and whole else "" for value in values]
+    cells = [UNKNOWN if value is None else _ms(value) + share for value, share in zip(values, shares, strict=True)]
+    return [*cells, _ms(whole)]
 
 
 def _sum(column: _Column) -> float:

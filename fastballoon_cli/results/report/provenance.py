@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastballoon_cli.results.files import ResultFile
-from fastballoon_cli.results.page.model import Block, Grid, Section, Text
+from fastballoon_cli.results.page.model import Block, Grid, Row, Section, Text
+from fastballoon_cli.results.report.names import variant_cell
 from fastballoon_cli.results.settings import show
 
 __all__ = ["provenance_section"]
@@ -54,7 +55,8 @@ def _columns(file: ResultFile) -> dict[str, Mapping[str, Any]]:
 
 
 def _grids(columns: dict[str, Mapping[str, Any]]) -> list[Grid]:
-    shared, own = [], []
+    shared: list[Row] = []
+    own: list[Row] = []
     for name, label in _LABELS.items():
         if not any(name in column for column in columns.values()):
             continue
@@ -64,7 +66,10 @@ def _grids(columns: dict[str, Mapping[str, Any]]) -> list[Grid]:
         else:
             own.append((label, *cells))
     title = "all variants" if len(columns) > 1 else next(iter(columns), "")
-    grids = [Grid(("", title), shared, words=True), Grid(("", *columns), own, words=True)]
+    grids = [
+        Grid(("", title), shared, words={1}),
+        Grid(("", *map(variant_cell, columns)), own, words=range(len(columns) + 1)),
+    ]
     return [grid for grid in grids if grid.rows]
 
 

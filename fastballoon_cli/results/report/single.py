@@ -5,11 +5,10 @@ from typing import Any
 
 from fastballoon_cli.results.files import ResultFile
 from fastballoon_cli.results.page.model import Grid, Section
+from fastballoon_cli.results.report.names import UNKNOWN
 from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["single_section"]
-
-_UNKNOWN = "-"
 
 
 def single_section(files: list[ResultFile]) -> Section | None:
@@ -20,19 +19,21 @@ def single_section(files: list[ResultFile]) -> Section | None:
         (
             file.name,
             file.operation,
-            str(file.document.get("method") or _UNKNOWN),
+            str(file.document.get("method") or UNKNOWN),
             _seconds(file.document),
             _moved(file.document),
             _change(file.document.get("host_rss_bytes")),
         )
         for file in files
     ]
-    return Section("Single runs", [Grid(("file", "operation", "method", "duration", "bytes", "host RSS"), rows)])
+    return Section(
+        "Single runs", [Grid(("file", "operation", "method", "duration", "bytes", "host RSS"), rows, words={1, 2})]
+    )
 
 
 def _seconds(document: Mapping[str, Any]) -> str:
     value = document.get("duration_s", document.get("total_s"))
-    return _UNKNOWN if value is None else format_duration(value)
+    return UNKNOWN if value is None else format_duration(value)
 
 
 def _moved(document: Mapping[str, Any]) -> str:
@@ -46,6 +47,6 @@ def _moved(document: Mapping[str, Any]) -> str:
 
 def _change(change: Any) -> str:
     if not isinstance(change, Mapping):
-        return _UNKNOWN
+        return UNKNOWN
     sizes = (change.get("before"), change.get("after"))
     return " -> ".join(format_size(size) if isinstance(size, int) else "?" for size in sizes)

@@ -1,71 +1,103 @@
-"""Results for people: rich tables. Reads only results, never a VM."""
+"""What single results say: one table each, of a name, a figure and a remark."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from fastballoon_cli.results.metrics import PHASES
+from fastballoon_cli.results.migration import MigrateResult
 from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult, Phases
-from fastballoon_cli.units import format_duration, format_size
+from fastballoon_cli.results.page.model import Cell, Grid, Row, Section, Tone
+from fastballoon_cli.units import PAGE_BYTES, format_duration, format_size
 
-__all__ = ["add_memory", "drop_cache_table", "move_table", "new_table"]
+__all__ = ["drop_cache_section", "migrate_section", "move_section"]
 
 
-def move_table(result: MoveResult) -> Table:
-    """Return a table of an inflation or deflation: requested, reached, duration, phases, memory."""
-    table = new_table(result.operation, result.vm, result.method, result.provenance)
-    table.add_row("balloon before", _size(result.balloon_bytes.before), "")
-    table.add_row("balloon requested", format_size(result.target_bytes), "")
-    table.add_row("balloon reached", _size(result.balloon_bytes.after), _bytes(result.balloon_bytes.after))
-    table.add_row("duration", format_duration(result.duration_s), _speed(result))
-    _add_phases(table, result.phases_s, result.duration_s)
+def move_section(result: MoveResult) -> Section:
+    """Return an inflation or deflation: requested, reached, duration, phases, memory."""
     counts = result.counts
-    for name, count in (("kicks", counts.kicks), ("messages", counts.messages), ("discards", counts.discards)):
-        if count is not None:
-            table.add_row(f"  {name}", f"{count}", "")
-    add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
-    add_memory(table, "guest free memory", result.guest_free_bytes)
-    return table
+    named = (("kicks", counts.kicks), ("messages", counts.messages), ("discards", counts.discards))
+    rows = [
+        _row("balloon before", _size(result.balloon_bytes.before)),
+        _row("balloon requested", format_size(result.target_bytes)),
+        _row("balloon reached", _size(result.balloon_bytes.after), _bytes(result.balloon_bytes.after)),
+        _row("duration", format_duration(result.duration_s), _speed(result)),
+        *_phases(result.phases_s, result.duration_s),
+        *(_row(f"  {name}", f"{count}") for name, count in named if count is not None),
+        *_memory("host memory (RSS of QEMU)", result.host_rss_bytes),
+        *_memory("guest free memory", result.guest_free_bytes),
+    ]
+    return _section(result.operation, result.vm, result.method, result.provenance, rows)
 
 
-def drop_cache_table(result: DropCacheResult) -> Table:
-    """Return a table of a dropped cache: which one, how long it took, what it freed."""
-    table = new_table("drop-cache", result.vm, result.method, result.provenance)
-    table.add_row("mode", result.mode, "")
-    table.add_row("duration", format_duration(result.duration_s), "")
-    table.add_row("freed", format_size(result.freed_bytes), _bytes(result.freed_bytes))
-    add_memory(table, "guest cache", result.guest_cached_bytes)
-    add_memory(table, "guest free memory", result.guest_free_bytes)
-    add_memory(table, "host memory (RSS of QEMU)", result.host_rss_bytes)
-    return table
+def drop_cache_section(result: DropCacheResult) -> Section:
+    """Return a dropped cache: which one, how long it took, what it freed."""
+    rows = [
+        _row("mode", result.mode),
+        _row("duration", format_duration(result.duration_s)),
+        _row("freed", format_size(result.freed_bytes), _bytes(result.freed_bytes)),
+        *_memory("guest cache", result.guest_cached_bytes),
+        *_memory("guest free memory", result.guest_free_bytes),
+        *_memory("host memory (RSS of QEMU)", result.host_rss_bytes),
+    ]
+    return _section("drop-cache", result.vm, result.method, result.provenance, rows)
 
 
-def new_table(operation: str, vm: str, method: str, provenance: Mapping[str, Any]) -> Table:
-    """Return the empty table of one operation: what, how much, and a remark."""
+def migrate_section(result: MigrateResult) -> Section:
+    """Return a migration: how long, how much, what was left out, what the guest had of it."""
+    ram, verified = result.ram, result.verified
+    rows = [
+        _row("whole migration", format_duration(result.total_s), _rate(result)),
+        _row("  setup", format_duration(result.setup_s)),
+        _row("downtime (QEMU's)", format_duration(result.downtime_s)),
+        *_time("guest paused", result.guest_paused_s, "STOP to RESUME"),
+        _row("transferred", format_size(ram.transferred_bytes), f"{ram.transferred_bytes} bytes"),
+        _row("  passes", f"{ram.passes}"),
+        *_pages("  sent whole", ram.normal_pages),
+        *_pages("  zero", ram.zero_pages),
+        *_pages("  skipped, free", ram.skipped_free_pages),
+        *_pages("  skipped, in the balloon", result.skipped_balloon_pages),
+    ]
+    if result.answer_s is not None:
+        told = format_size(result.told_free_bytes or 0)
+        rows.append(_row("guest told of", told, f"in {format_duration(result.answer_s)}"))
+    rows.append(_row("guest CPU meanwhile", format_duration(result.guest_cpu_s)))
+    rows += _memory("guest free memory", result.guest_free_bytes)
+    if result.guest_min_free_bytes is not None:
+        rows.append(_row("guest free memory, least", format_size(result.guest_min_free_bytes)))
+    if verified is not None:
+        rows.append(_row("pages checked", f"{verified.pages}", f"{verified.mismatches} mismatches"))
+    return _section("migrate", result.vm, result.method, result.provenance, rows)
+
+
+def _section(operation: str, vm: str, method: str, provenance: Mapping[str, Any], rows: list[Row]) -> Section:
     title = f"{operation} '{vm}' ({method}, {provenance.get('accel', '?')})"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    return table
+    return Section(title, [Grid((), rows, words={2})])
 
 
-def _add_phases(table: Table, phases: Phases, duration: float) -> None:
+def _row(name: str, figure: str, remark: str = "") -> Row:
+    return name, figure, Cell(remark, Tone.QUIET)
+
+
+def _phases(phases: Phases, duration: float) -> list[Row]:
     known = {name: value for name in PHASES if (value := getattr(phases, name)) is not None}
     if not known:
-        table.add_row("  phases", "unknown", "neither the guest's kernel nor QEMU counts them")
-    for name, value in known.items():
-        share = f"{value / duration:.0%}" if duration else ""
-        table.add_row(f"  {PHASES[name]}", format_duration(value), share)
+        return [_row("  phases", "unknown", "neither the guest's kernel nor QEMU counts them")]
+    shares = {name: f"{value / duration:.0%}" if duration else "" for name, value in known.items()}
+    return [_row(f"  {PHASES[name]}", format_duration(value), shares[name]) for name, value in known.items()]
 
 
-def add_memory(table: Table, name: str, change: Change) -> None:
-    """Add a size before and after to a table."""
-    table.add_row(f"{name}, before", _size(change.before), "")
+def _memory(name: str, change: Change) -> list[Row]:
+    """Return a size before and after."""
     delta = "" if change.delta is None else f"{'+' if change.delta >= 0 else ''}{format_size(change.delta)}"
-    table.add_row(f"{name}, after", _size(change.after), delta)
+    return [_row(f"{name}, before", _size(change.before)), _row(f"{name}, after", _size(change.after), delta)]
+
+
+def _time(name: str, seconds: float | None, remark: str) -> list[Row]:
+    return [] if seconds is None else [_row(name, format_duration(seconds), remark)]
+
+
+def _pages(name: str, pages: int | None) -> list[Row]:
+    return [] if pages is None else [_row(name, format_size(pages * PAGE_BYTES), f"{pages} pages")]
 
 
 def _size(size: int | None) -> str:
@@ -81,3 +113,7 @@ def _speed(result: MoveResult) -> str:
     if not moved or not result.duration_s:
         return ""
     return f"{format_size(int(abs(moved) / result.duration_s))}/s"
+
+
+def _rate(result: MigrateResult) -> str:
+    return f"{format_size(int(result.ram.transferred_bytes / result.total_s))}/s" if result.total_s else ""
