@@ -176,7 +176,7 @@ def run(
         raise
     document = result.document()
     save(path, document)
-    ctx.output.emit(document, *terminal(report([ResultFile(path, document, result)]).sections))
+    ctx.output.emit(document, *terminal(report([ResultFile(path, "bench", result)]).sections))
     ctx.output.say(f"written to {path}")
     if result.interrupted:
         sys.exit(InterruptedByUser.exit_code)

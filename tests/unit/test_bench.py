@@ -42,7 +42,7 @@ def result(*cases, **changes):
 def shown(bench):
     out = io.StringIO()
     console = Console(file=out, width=220)
-    for part in terminal(report([ResultFile(Path("bench.json"), bench.document(), bench)]).sections):
+    for part in terminal(report([ResultFile(Path("bench.json"), "bench", bench)]).sections):
         console.print(part)
     return out.getvalue()
 

@@ -5,7 +5,7 @@ import pytest
 from fastballoon_cli.results.compare import Verdict, compare
 from fastballoon_cli.results.files import save
 from tests.unit.foreign import FOREIGN
-from tests.unit.made import GIB, bench, case, provenance, three_variants
+from tests.unit.made import GIB, bench, case, provenance, single, three_variants
 
 STEADY = [4.0, 3.9, 4.2, 4.1, 3.8]
 
@@ -174,11 +174,7 @@ def test_other_settings_are_refused_unless_forced(fastballoon, files, tmp_path):
     ],
 )
 def test_what_cannot_be_compared(fastballoon, files, tmp_path, arguments, message):
-    single = {
-        "schema_version": 1, "operation": "inflate", "vm": "v", "method": "pfn", "duration_s": 2.0,
-        "balloon_bytes": {"before": 0, "after": GIB}, "provenance": {},
-    }  # fmt: skip
-    save(tmp_path / "single.json", single)
+    save(tmp_path / "single.json", single().document())
     save(tmp_path / "few.json", bench(case("fast", [0.5])).document())
     save(tmp_path / "strange.json", bench(case("other", STEADY)).document())
     names = {name: str(tmp_path / f"{name}.json") for name in ("before", "after", "single", "few", "strange")}

@@ -13,13 +13,7 @@ from fastballoon_cli.results.page.svg import picture
 from fastballoon_cli.results.report.names import colour_of
 from fastballoon_cli.results.report.report import report
 from tests.unit import browser
-from tests.unit.made import GIB, PHASES, bench, case, migration, three_variants
-
-_SINGLE = {
-    "schema_version": 1, "operation": "inflate", "vm": "v", "method": "pfn", "duration_s": 2.5,
-    "balloon_bytes": {"before": 0, "after": GIB}, "host_rss_bytes": {"before": 2 * GIB, "after": None},
-    "provenance": {"accel": "tcg", "host_cpu": "Some CPU"},
-}  # fmt: skip
+from tests.unit.made import GIB, PHASES, bench, case, migration, single, three_variants
 
 
 def drop_cache():
@@ -53,7 +47,7 @@ def files(tmp_path):
         "deflate": three_variants(scenario="deflate", floor=[]).document(),
         "drop-cache": drop_cache().document(),
         "migrate": migration().document(),
-        "single": _SINGLE,
+        "single": single().document(),
     }
     for name, document in documents.items():
         save(tmp_path / f"{name}.json", document)
@@ -223,7 +217,7 @@ def test_a_variant_has_one_colour_in_all_charts_and_no_two_have_the_same(page):
 
 
 def report_of(result):
-    return report([ResultFile(Path("one.json"), result.document(), result)])
+    return report([ResultFile(Path("one.json"), "bench", result)])
 
 
 def test_what_is_decades_apart_is_drawn_on_a_scale_that_says_so(page):

@@ -39,7 +39,7 @@ def provenance_section(files: Sequence[ResultFile]) -> Section:
     """Return two tables per file: what all variants share, and a column per variant for what they do not."""
     blocks: list[Block] = []
     for file in files:
-        blocks += [Text(f"{file.name}: {_what(file)}"), *_grids(_columns(file))]
+        blocks += [Text(f"{file.name}: {_what(file)}"), *_grids(file.provenances)]
     return Section("Provenance", blocks)
 
 
@@ -48,13 +48,7 @@ def _what(file: ResultFile) -> str:
     return f"bench {bench.scenario}, {bench.guest_state} guest" if bench else file.operation
 
 
-def _columns(file: ResultFile) -> dict[str, Mapping[str, Any]]:
-    if file.bench:
-        return {case.variant: case.provenance for case in file.bench.cases if case.samples}
-    return {file.operation: file.document["provenance"]}
-
-
-def _grids(columns: dict[str, Mapping[str, Any]]) -> list[Grid]:
+def _grids(columns: Mapping[str, Mapping[str, Any]]) -> list[Grid]:
     shared: list[Row] = []
     own: list[Row] = []
     for name, label in _LABELS.items():

@@ -32,7 +32,7 @@ def report(files: Sequence[ResultFile]) -> Page:
             for section in (bench_section, phases_section)
         ),
         *(bench_section(scenario, benches) for scenario in ("drop-cache", "migrate")),
-        single_section([file for file in files if not file.bench]),
+        single_section(files),
         provenance_section(files),
     ]
     return Page("fastballoon: results", [section for section in sections if section])

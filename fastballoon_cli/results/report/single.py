@@ -1,10 +1,10 @@
 """The section on single runs: what ``fastballoon --json inflate`` and its like have printed."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.files import ResultFile
-from fastballoon_cli.results.page.model import Grid, Section
+from fastballoon_cli.results.migration import MigrateResult
+from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult
+from fastballoon_cli.results.page.model import Grid, Row, Section
 from fastballoon_cli.results.report.names import UNKNOWN
 from fastballoon_cli.units import format_duration, format_size
 
@@ -13,40 +13,25 @@ __all__ = ["single_section"]
 
 def single_section(files: list[ResultFile]) -> Section | None:
     """Return a table of single runs, or None if there are none."""
-    if not files:
-        return None
-    rows = [
-        (
-            file.name,
-            file.operation,
-            str(file.document.get("method") or UNKNOWN),
-            _seconds(file.document),
-            _moved(file.document),
-            _change(file.document.get("host_rss_bytes")),
-        )
-        for file in files
-    ]
-    return Section(
-        "Single runs", [Grid(("file", "operation", "method", "duration", "bytes", "host RSS"), rows, words={1, 2})]
-    )
+    rows = [row for file in files if (row := _row(file))]
+    header = ("file", "operation", "method", "duration", "bytes", "host RSS")
+    return Section("Single runs", [Grid(header, rows, words={1, 2})]) if rows else None
 
 
-def _seconds(document: Mapping[str, Any]) -> str:
-    value = document.get("duration_s", document.get("total_s"))
-    return UNKNOWN if value is None else format_duration(value)
+def _row(file: ResultFile) -> Row | None:
+    rss: Change | None = None
+    match file.result:
+        case BenchResult():
+            return None
+        case MoveResult() as moved:
+            seconds, what, rss = moved.duration_s, f"balloon {_change(moved.balloon_bytes)}", moved.host_rss_bytes
+        case DropCacheResult() as dropped:
+            seconds, what, rss = dropped.duration_s, f"{format_size(dropped.freed_bytes)} freed", dropped.host_rss_bytes
+        case MigrateResult() as migrated:
+            seconds, what = migrated.total_s, f"{format_size(migrated.ram.transferred_bytes)} transferred"
+    told = (file.name, file.operation, file.result.method, format_duration(seconds), what)
+    return (*told, UNKNOWN if rss is None else _change(rss))
 
 
-def _moved(document: Mapping[str, Any]) -> str:
-    match document["operation"]:
-        case "drop-cache":
-            return f"{format_size(document['freed_bytes'])} freed"
-        case "migrate":
-            return f"{format_size(document['ram']['transferred_bytes'])} transferred"
-    return f"balloon {_change(document['balloon_bytes'])}"
-
-
-def _change(change: Any) -> str:
-    if not isinstance(change, Mapping):
-        return UNKNOWN
-    sizes = (change.get("before"), change.get("after"))
-    return " -> ".join(format_size(size) if isinstance(size, int) else "?" for size in sizes)
+def _change(change: Change) -> str:
+    return " -> ".join("?" if size is None else format_size(size) for size in (change.before, change.after))

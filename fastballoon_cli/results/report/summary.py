@@ -112,8 +112,4 @@ def _compared(benches: Sequence[BenchResult]) -> Grid | None:
 
 
 def _accelerators(files: Iterable[ResultFile]) -> set[object]:
-    found = set()
-    for file in files:
-        cases = file.bench.cases if file.bench else []
-        found |= {case.provenance.get("accel") for case in cases} or {file.document["provenance"].get("accel")}
-    return found
+    return {provenance.get("accel") for file in files for provenance in file.provenances.values()}
