@@ -1,5 +1,6 @@
 """``fastballoon bench ...``: measure variants against each other."""
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -18,8 +19,11 @@ from fastballoon_cli.results.files import ResultFile, save
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.report import report
 
-__all__ = ["bench", "options_of", "run"]
+__all__ = ["bench", "options_of", "run", "warn_if_busy"]
 
+
+#: Runnable processes for each CPU, over the last minute.
+_BUSY = 0.5
 
 _ELSEWHERE = {
     "all": "fastballoon_cli.cli.bench_all:bench_all",
@@ -165,6 +169,7 @@ def run(
         target_bytes=target,
         **rest,
     )
+    warn_if_busy(ctx)
     path = out or Path(f"bench-{scenario}-{plan.guest_state}-{datetime.now():%Y%m%d-%H%M%S}.json")
     # A folder that can't be written to is said now, not when everything has been measured.
     path.touch()
@@ -180,3 +185,10 @@ def run(
     ctx.output.say(f"written to {path}")
     if result.interrupted:
         sys.exit(InterruptedByUser.exit_code)
+
+
+def warn_if_busy(ctx: Context) -> None:
+    """Say it when others keep the host busy: what is measured then is theirs as well."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load > _BUSY * cpus:
+        ctx.output.warn(f"the host is busy (load {load:.1f} on {cpus} CPUs): figures will be noisy")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from fastballoon_cli.cli.bench import warn_if_busy
 from fastballoon_cli.cli.common import Context, pass_context
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench_all as ops
@@ -42,6 +43,7 @@ def bench_all(ctx: Context, quick: bool, accel: str, out_dir: Path) -> None:
       fastballoon bench all --quick
     """
     out = ctx.output
+    warn_if_busy(ctx)
     out_dir.mkdir(parents=True, exist_ok=True)
     outcome = ops.run(ops.steps(quick=quick, accel=accel), out_dir, out)
     for path in outcome.resumed:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fastballoon_cli.units import format_duration, format_size
 
-__all__ = ["PHASES", "PHASE_METRICS", "Metric", "headline", "metric"]
+__all__ = ["JUDGED", "PHASES", "PHASE_METRICS", "Metric", "headline", "metric"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ PHASES = {
 }
 #: Metric of a bench -> what the phase is called.
 PHASE_METRICS = {f"{field}_s": name for field, name in PHASES.items()}
+
+#: What a run is judged by: the first of them that it has. A migration has no duration_s.
+JUDGED = ("duration_s", "total_s")
 
 _KNOWN = {
     one.name: one

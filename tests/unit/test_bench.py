@@ -1,12 +1,15 @@
 import io
 import json
+import os
 import random
 import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from fastballoon_cli.cli import root
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.progress import Silent
@@ -167,6 +170,25 @@ def test_targets_follow_the_memory():
 def test_variants_follow_the_scenario():
     assert ops.Bench(scenario="drop-cache").chosen == ("stock", "stock-drop", "fast", "fast-drop")
     assert ops.Bench(scenario="inflate", variants=("fast", "stock", "fast")).chosen == ("fast", "stock")
+
+
+def test_samples_that_do_not_agree_are_warned_of():
+    steady, noisy = case("stock", [4.0, 4.5, 5.0]), case("fast", [0.02, 0.02, 0.05])
+    text = " ".join(shown(result(steady, noisy)).split())
+    assert "Noisy, samples are apart by more than half of their median: inflate" in text
+    assert "fast (20.0 ms .. 50.0 ms). Measure again" in text
+    assert "stock (4.00 s" not in text
+    assert "Noisy" not in shown(result(steady, case("fast", [0.02, 0.05])))  # two of them say nothing
+
+
+@pytest.mark.parametrize(("load", "warns"), [(0.2, False), (64.0, True)])
+def test_a_busy_host_is_warned_of_before_anything_is_measured(monkeypatch, tmp_path, load, warns):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(ops, "run", lambda *_: result(case("fast", [0.02] * 3)))
+    ran = CliRunner().invoke(root, ["bench", "inflate", "--out", str(tmp_path / "out.json")], catch_exceptions=False)
+    assert ran.exit_code == 0
+    assert ("the host is busy (load 64.0 on 2 CPUs)" in ran.stderr) is warns
 
 
 def test_migrations_have_tables_of_their_own():

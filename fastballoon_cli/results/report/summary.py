@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.files import ResultFile
 from fastballoon_cli.results.metrics import metric
+from fastballoon_cli.results.noise import noise
 from fastballoon_cli.results.page.model import Block, Figure, Figures, Grid, Row, Section, Text
 from fastballoon_cli.results.report.bench import ratio_text
 from fastballoon_cli.results.report.names import UNKNOWN, colour_of, conditions, titles
@@ -21,6 +22,7 @@ _METHOD = (
     "ratio says how many times as long the first takes as the second, or how many times as much it sends; its interval "
     "is the bootstrap's, at 95 % confidence."
 )
+_QUIETER = "Measure again with nothing else on the host, or take more samples (--repeat)."
 _MOST_FIGURES = 4
 #: Scenario -> what is compared: a variant over another.
 _PAIRS = {
@@ -65,9 +67,23 @@ def summary_section(files: Sequence[ResultFile]) -> Section:
         blocks.append(Text(_METHOD))
     if "tcg" in _accelerators(files):
         blocks.append(Text(_TCG))
+    blocks += [Text(line) for line in _noisy(benches)]
     if cut := [file.name for file in files if file.bench and file.bench.interrupted]:
         blocks.append(Text(f"Interrupted, so with fewer samples: {', '.join(cut)}."))
     return Section("In short", blocks or [Text(f"{len(files)} single {'run' if len(files) == 1 else 'runs'}.")])
+
+
+def _noisy(benches: Sequence[BenchResult]) -> list[str]:
+    """Return what warns of samples that do not agree with each other."""
+    found = [
+        f"{bench.scenario}, {conditions(bench)}: {one.variant} "
+        f"({one.metric.format(one.low)} .. {one.metric.format(one.high)})"
+        for bench in benches
+        for one in noise(bench)
+    ]
+    if not found:
+        return []
+    return [f"Noisy, samples are apart by more than half of their median: {'; '.join(found)}. {_QUIETER}"]
 
 
 def _figure(benches: Sequence[BenchResult], scenario: str, name: str, label: str) -> Figure | None:
