@@ -8,7 +8,7 @@ from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import balloon, cache
 from fastballoon_cli.ops.session import hold
 from fastballoon_cli.results.page.terminal import terminal
-from fastballoon_cli.results.report.tables import drop_cache_section, move_section
+from fastballoon_cli.results.report.single import single_section
 
 __all__ = ["deflate", "inflate"]
 
@@ -47,10 +47,10 @@ def inflate(ctx: Context, target: int, method: str, drop_cache: bool, dry_run: b
         dropped = cache.drop(session, "pagecache", timeout=timeout, progress=out) if drop_cache else None
         result = balloon.inflate(session, target, method=method, timeout=ctx.timeout or _TIMEOUT, progress=out)
     if dropped is None:
-        out.emit(result.document(), *terminal([move_section(result)]))
+        out.emit(result.document(), *terminal([single_section(result)]))
     else:
         both = {**result.document(), "drop_cache": dropped.document()}
-        out.emit(both, *terminal([drop_cache_section(dropped), move_section(result)]))
+        out.emit(both, *terminal([single_section(dropped), single_section(result)]))
 
 
 @click.command()
@@ -70,7 +70,7 @@ def deflate(ctx: Context, target: int, dry_run: bool) -> None:
         return
     with hold(ctx.vm, out) as session:
         result = balloon.deflate(session, target, timeout=ctx.timeout or _TIMEOUT, progress=out)
-    out.emit(result.document(), *terminal([move_section(result)]))
+    out.emit(result.document(), *terminal([single_section(result)]))
 
 
 def _dry_run(ctx: Context, action: str, target: int, *, drop_cache: bool = False) -> None:

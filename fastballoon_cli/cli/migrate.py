@@ -11,7 +11,7 @@ from fastballoon_cli.ops.session import hold
 from fastballoon_cli.ops.vm import free_port
 from fastballoon_cli.process import paste
 from fastballoon_cli.results.page.terminal import terminal
-from fastballoon_cli.results.report.tables import drop_cache_section, migrate_section
+from fastballoon_cli.results.report.single import single_section
 
 __all__ = ["migrate"]
 
@@ -75,10 +75,10 @@ def migrate(
         all_the_same = "" if skip_free else " all the same, without --skip-free"
         out.warn(f"the device was made with free-page-hint=on: what the guest hints is skipped by that{all_the_same}")
     if dropped is None:
-        out.emit(result.document(), *terminal([migrate_section(result)]))
+        out.emit(result.document(), *terminal([single_section(result)]))
     else:
         both = {**result.document(), "drop_cache": dropped.document()}
-        out.emit(both, *terminal([drop_cache_section(dropped), migrate_section(result)]))
+        out.emit(both, *terminal([single_section(dropped), single_section(result)]))
 
 
 def _dry_run(ctx: Context, options: ops.Options, *, drop_cache: bool) -> None:

@@ -17,6 +17,9 @@ from fastballoon_cli.results.model import SCHEMA_VERSION, DropCacheResult, MoveR
 
 __all__ = ["Result", "ResultFile", "load", "save"]
 
+#: Nothing that is measured is larger: an exabyte, or more seconds than there have been.
+_LARGEST = 10**18
+
 Result = BenchResult | MoveResult | DropCacheResult | MigrateResult
 
 
@@ -64,6 +67,7 @@ def load(path: Path) -> ResultFile:
     """
     document = _parse(path)
     operation = _operation(path, document)
+    _check_numbers(path, document)
     try:
         read = msgspec.convert(document, DOCUMENTS[operation])
     except msgspec.ValidationError as e:
@@ -88,6 +92,20 @@ def _parse(path: Path) -> dict[str, Any]:
             hint="name a file that a bench has written, or the output of 'fastballoon --json inflate'",
         )
     return document
+
+
+def _check_numbers(path: Path, document: dict[str, Any]) -> None:
+    """Refuse numbers that cannot have been measured, and with which no arithmetic ends well."""
+    waiting: list[tuple[str, Any]] = [("$", document)]
+    while waiting:
+        at, value = waiting.pop()
+        match value:
+            case dict():
+                waiting += [(f"{at}.{name}", inner) for name, inner in value.items()]
+            case list():
+                waiting += [(f"{at}[{n}]", inner) for n, inner in enumerate(value)]
+            case int() | float() if abs(value) > _LARGEST:
+                raise UsageError(f"{path} is not a Result: the number at '{at}' cannot have been measured")
 
 
 def _operation(path: Path, document: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified, migrate_sample
 from fastballoon_cli.results.model import Change
 from fastballoon_cli.results.page.terminal import terminal
-from fastballoon_cli.results.report.tables import migrate_section
+from fastballoon_cli.results.report.single import single_section
 
 RAM = {"total": 1000, "remaining": 500, "mbps": 8.0, "transferred": 400, "dirty-sync-count": 3}
 
@@ -333,11 +333,11 @@ def shown(section):
 
 
 def test_the_table_says_what_is_known_and_no_more():
-    text = shown(migrate_section(result()))
+    text = shown(single_section(result()))
     for words in ("migrate 'v' (free-pages, tcg)", "50 MiB/s", "41.5 ms", "STOP to RESUME", "781.25 MiB", "4242"):
         assert words in text
     unknown = dict(skipped_balloon_pages=None, answer_s=None, verified=None, guest_min_free_bytes=None)
-    text = shown(migrate_section(result(guest_paused_s=None, **unknown)))
+    text = shown(single_section(result(guest_paused_s=None, **unknown)))
     assert not any(words in text for words in ("balloon", "told", "checked", "least", "STOP"))
 
 

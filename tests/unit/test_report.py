@@ -85,11 +85,15 @@ def test_a_report_has_a_section_for_each_topic_and_none_without_a_file(page, fil
         "Where the time goes: deflate",
         DROPPING,
         MIGRATING,
-        "Single runs",
+        "single.json: inflate 'v' (pfn, tcg)",
         "Provenance",
     ]
     alone = report([load(files[-1])])
-    assert [section.title for section in alone.sections] == ["In short", "Single runs", "Provenance"]
+    assert [section.title for section in alone.sections] == [
+        "In short",
+        "single.json: inflate 'v' (pfn, tcg)",
+        "Provenance",
+    ]
 
 
 def test_the_phase_table_is_that_of_the_first_series_beside_it(page):

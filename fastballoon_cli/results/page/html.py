@@ -3,9 +3,9 @@
 from html import escape
 from importlib import resources
 
+from fastballoon_cli.plain import one_line
 from fastballoon_cli.results.page.colours import style
 from fastballoon_cli.results.page.model import Bars, Block, Cell, Colour, Figures, Grid, Lines, Page, Row, Section, Tone
-from fastballoon_cli.results.page.plain import one_line
 from fastballoon_cli.results.page.svg import picture
 
 __all__ = ["html_page"]

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from fastballoon_cli.plain import one_line
 from fastballoon_cli.results.page.model import Bars, Block, Figures, Grid, Lines, Page, Row
-from fastballoon_cli.results.page.plain import one_line
 from fastballoon_cli.results.page.text import chart
 
 __all__ = ["markdown_page"]

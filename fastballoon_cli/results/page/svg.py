@@ -4,9 +4,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from fastballoon_cli.plain import fit, one_line, width
 from fastballoon_cli.results.page.colours import style
 from fastballoon_cli.results.page.model import Bar, Bars, Chart, Colour, Lines
-from fastballoon_cli.results.page.plain import fit, one_line, width
 from fastballoon_cli.results.page.scale import Scale, scale_of, tick_label
 
 __all__ = ["picture", "standalone"]
@@ -16,8 +16,8 @@ _WIDTH = 340.0
 _FONT = 10.0
 _ROW, _BAR, _GAP = 17.0, 11.0, 5.0
 _MARK = 13.0
-#: Columns of a label and of a title.
-_LABEL, _TITLE = 22, 46
+#: Columns of a label, of a title and of a heading.
+_LABEL, _TITLE, _HEADING = 22, 46, 54
 _PLOT = 120.0
 #: What tells lines apart without colours; each colour has one of them.
 _DASHES = ("none", "6 3", "2 2", "8 3 2 3")
@@ -52,13 +52,14 @@ def _bars(chart: Bars, top: float) -> tuple[float, list[str]]:
     mark = _MARK if chart.parts else 0.0
     left = mark + max((_extent(fit(bar.label, _LABEL)) for bar in chart.bars), default=0.0) + _GAP
     room = _WIDTH - left - max((_extent(bar.said) for bar in chart.bars), default=0.0) - _GAP
-    bottom = top + _ROW * (len(chart.bars) + sum(bool(group.title) for group in chart.groups))
+    headings = [textwrap.wrap(one_line(group.title), _HEADING) for group in chart.groups]
+    bottom = top + _ROW * (len(chart.bars) + sum(map(len, headings)))
     shares = {n / 4: f"{n * 25}%" for n in range(5)}
     drawn = _upright(shares if chart.parts else _ticks(scale, chart.unit), left, room, top, bottom)
     y = top
-    for group in chart.groups:
-        if group.title:
-            drawn.append(_text(0, y + _BAR, _cut(group.title), colour="quiet"))
+    for group, heading in zip(chart.groups, headings, strict=True):
+        for line in heading:
+            drawn.append(_text(0, y + _BAR, _cut(line), colour="quiet"))
             y += _ROW
         for bar in group.bars:
             if chart.parts:

@@ -7,9 +7,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fastballoon_cli.plain import one_line
 from fastballoon_cli.results.page.colours import TERMINAL, TONES
 from fastballoon_cli.results.page.model import Bars, Block, Cell, Figures, Grid, Lines, Section
-from fastballoon_cli.results.page.plain import one_line
 from fastballoon_cli.results.page.text import chart
 
 __all__ = ["terminal"]

@@ -2,9 +2,9 @@
 
 from rich.text import Text
 
+from fastballoon_cli.plain import fit, one_line, width
 from fastballoon_cli.results.page.colours import TERMINAL
 from fastballoon_cli.results.page.model import Bar, Bars, Chart, Line, Lines
-from fastballoon_cli.results.page.plain import fit, one_line, width
 from fastballoon_cli.results.page.scale import Scale, scale_of, tick_label
 
 __all__ = ["chart"]

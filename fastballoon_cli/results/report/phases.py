@@ -55,7 +55,7 @@ def phases_section(scenario: str, benches: list[BenchResult]) -> Section | None:
 
 def _bar(case: Case, names: dict[str, str]) -> Bar:
     column = _column(case)
-    sizes = tuple(column[name] or 0.0 for name in names)
+    sizes = tuple(max(column[name] or 0.0, 0.0) for name in names)
     return Bar(case.variant, sizes, format_duration(_sum(column)), colour_of(case.variant))
 
 

@@ -32,7 +32,7 @@ def report(files: Sequence[ResultFile]) -> Page:
             for section in (bench_section, phases_section)
         ),
         *(bench_section(scenario, benches) for scenario in ("drop-cache", "migrate")),
-        single_section(files),
+        *(single_section(file.result, file.name) for file in files if not isinstance(file.result, BenchResult)),
         provenance_section(files),
     ]
     return Page("fastballoon: results", [section for section in sections if section])
