@@ -202,3 +202,12 @@ def test_names_in_a_file_are_only_words(fastballoon, tmp_path, name):
         assert "\x1b" not in result.stdout
         if name == "[/x]":
             assert name in result.stdout.replace("\\", "")
+
+
+def test_names_in_an_error_are_only_words(fastballoon, tmp_path):
+    path = tmp_path / "foreign.json"
+    save(path, bench(case("\x1b[31m[/x]", STEADY)).document())
+    result = fastballoon("compare", str(path), "--variants", "fast", "stock")
+    assert result.returncode == 2
+    assert "\N{REPLACEMENT CHARACTER}[31m[/x]" in result.stderr
+    assert "\x1b" not in result.stderr
