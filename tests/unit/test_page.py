@@ -65,7 +65,7 @@ def page_of(word):
 
 def on_a_terminal(page, **options):
     out = io.StringIO()
-    console = Console(file=out, width=2000, **{"force_terminal": True, "color_system": "standard", **options})
+    console = Console(file=out, **{"width": 2000, "force_terminal": True, "color_system": "standard", **options})
     for part in terminal(page.sections):
         console.print(part)
     return out.getvalue()
@@ -136,6 +136,20 @@ def test_a_heading_in_a_table_is_as_wide_as_the_table():
     assert "| **group** |  |  |" in markdown(page, {}, None)
     assert 'colspan="3">group</th>' in html_page(page)
     assert "group" in on_a_terminal(page)
+
+
+def test_groups_of_a_table_stand_below_each_other():
+    groups = [("group one",), ("x", "1", "22222222"), ("group two",), ("longer", "333", "4")]
+    page = Page("t", [Section("s", [Grid(("", "a", "b and c"), groups)])])
+    plain = {"force_terminal": False, "color_system": None}
+    lines = [line.rstrip() for line in on_a_terminal(page, **plain).splitlines()]
+    one, two = (next(line for line in lines if line.lstrip().startswith(name)) for name in ("x", "longer"))
+    assert len(one) == len(two) == len(" longer   333   22222222")
+    assert sum("b and c" in line for line in lines) == 1
+    assert lines.index("group one") < lines.index(one) < lines.index("group two") < lines.index(two)
+    narrow = on_a_terminal(page, **plain, width=16)
+    assert "group two" in narrow
+    assert "22222" in narrow
 
 
 def test_colours_are_those_of_the_things_on_every_medium():

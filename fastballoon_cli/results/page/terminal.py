@@ -1,15 +1,17 @@
 """A Page on a terminal: rich tables and bars. What it says is handed to rich as text, never as markup."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fastballoon_cli.plain import one_line
+from fastballoon_cli.plain import one_line, width
 from fastballoon_cli.results.page.colours import TERMINAL, TONES
-from fastballoon_cli.results.page.model import Bars, Block, Cell, Figures, Grid, Lines, Section
+from fastballoon_cli.results.page.model import Bars, Block, Cell, Figures, Grid, Lines, Row, Section
 from fastballoon_cli.results.page.text import chart
 
 __all__ = ["terminal"]
@@ -28,7 +30,7 @@ def terminal(sections: Iterable[Section]) -> list[RenderableType]:
 def _block(block: Block) -> list[RenderableType]:
     match block:
         case Grid():
-            return _tables(block)
+            return [_Tables(block)]
         case Figures():
             return [_figures(block)]
         case Bars() | Lines():
@@ -36,27 +38,52 @@ def _block(block: Block) -> list[RenderableType]:
     return [Text(one_line(block.text))]
 
 
-def _tables(grid: Grid) -> list[RenderableType]:
-    """Return a table for the rows below each heading: rich knows no cell across columns."""
-    shown: list[RenderableType] = []
-    table: Table | None = None
-    for row in grid.rows:
-        if grid.heads(row):
-            shown.append(Text(one_line(str(row[0])), "italic"))
-            table = None
-            continue
-        if table is None:
-            shown.append(table := _table(grid))
-        table.add_row(*map(_cell, row))
-    return shown
+@dataclass(frozen=True)
+class _Tables:
+    """A grid as a table for the rows below each heading, as rich knows no cell across columns."""
 
+    grid: Grid
 
-def _table(grid: Grid) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False, show_header=bool(grid.header))
-    for column in range(grid.columns):
-        title = _cell(grid.header[column]) if grid.header else ""
-        table.add_column(title, justify="left" if grid.is_words(column) else "right", style="" if column else "bold")
-    return table
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        widths = self._widths()
+        # Side by side with three blanks between them, and one at either end.
+        if sum(widths) + 3 * len(widths) - 1 > options.max_width or not any(map(self.grid.heads, self.grid.rows)):
+            widths = [0] * len(widths)  # as each table needs them
+        together = any(widths)
+        if together:
+            yield self._table(widths, show_header=bool(self.grid.header))
+        for title, rows in self._parts():
+            table = self._table(widths, show_header=bool(self.grid.header) and not together, show_edge=not together)
+            for row in rows:
+                table.add_row(*map(_cell, row))
+            if title:
+                yield Text(title, "italic")
+            if rows:
+                yield Padding(table, (0, 0, 1, 1), expand=False) if together else table
+
+    def _widths(self) -> list[int]:
+        """Return how wide each column has to be: no cell is broken, and titles only between words."""
+        rows = [row for row in self.grid.rows if not self.grid.heads(row)]
+        words = [[len(word) for word in str(title).split()] for title in self.grid.header] or [[]] * self.grid.columns
+        return [max([0, *inner, *(width(str(row[n])) for row in rows)]) for n, inner in enumerate(words)]
+
+    def _parts(self) -> list[tuple[str, list[Row]]]:
+        """Return each heading, and the rows below it."""
+        parts: list[tuple[str, list[Row]]] = [("", [])]
+        for row in self.grid.rows:
+            if self.grid.heads(row):
+                parts.append((one_line(str(row[0])), []))
+            else:
+                parts[-1][1].append(row)
+        return parts
+
+    def _table(self, widths: list[int], *, show_header: bool, show_edge: bool = True) -> Table:
+        table = Table(box=box.SIMPLE, pad_edge=False, show_header=show_header, show_edge=show_edge)
+        for n, least in enumerate(widths):
+            title = _cell(self.grid.header[n]) if self.grid.header else ""
+            side: JustifyMethod = "left" if self.grid.is_words(n) else "right"
+            table.add_column(title, justify=side, width=least or None, style="" if n else "bold")
+        return table
 
 
 def _figures(block: Figures) -> Table:

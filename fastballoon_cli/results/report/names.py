@@ -6,7 +6,7 @@ from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.page.model import Cell, Colour
 from fastballoon_cli.units import format_size
 
-__all__ = ["UNKNOWN", "colour_of", "conditions", "sentence", "titles", "variant_cell"]
+__all__ = ["UNKNOWN", "colour_of", "conditions", "titles", "variant_cell"]
 
 #: What stands where nothing was measured.
 UNKNOWN = "-"
@@ -56,8 +56,3 @@ def titles(benches: Sequence[BenchResult]) -> list[str]:
     return [
         f"{name}, run {names[: n + 1].count(name)}" if names.count(name) > 1 else name for n, name in enumerate(names)
     ]
-
-
-def sentence(words: str) -> str:
-    """Return words as a sentence, whatever case the rest of them has."""
-    return f"{words[:1].upper()}{words[1:]}."
