@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.cli.bench import warn_if_busy
 from fastballoon_cli.cli.common import Context, pass_context
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench_all as ops
 from fastballoon_cli.results.files import load
 from fastballoon_cli.results.model import SCHEMA_VERSION
-from fastballoon_cli.results.page.files import markdown, write
+from fastballoon_cli.results.page.files import markdown
 from fastballoon_cli.results.page.html import html_page
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.report import report
@@ -61,8 +62,8 @@ def bench_all(ctx: Context, quick: bool, accel: str, out_dir: Path) -> None:
     if outcome.files:
         page = report([load(path) for path in outcome.files])
         written = out_dir / f"{'quick-' if quick else ''}report.html"
-        write(written, html_page(page))
-        write(written.with_suffix(".md"), markdown(page, {}, out_dir))
+        write_whole(written, html_page(page))
+        write_whole(written.with_suffix(".md"), markdown(page, {}, out_dir))
         document["report"] = str(written)
         shown = [*terminal(page.sections), f"\nreport: {written}"]
     out.emit(document, *shown)

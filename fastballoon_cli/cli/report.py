@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.cli.common import Context, pass_context
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.results.files import load
 from fastballoon_cli.results.model import SCHEMA_VERSION
-from fastballoon_cli.results.page.files import markdown, write, write_pictures
+from fastballoon_cli.results.page.files import markdown, write_pictures
 from fastballoon_cli.results.page.html import html_page
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.report import report as make_report
@@ -59,7 +60,7 @@ def report(ctx: Context, files: tuple[Path, ...], form: str | None, out: Path | 
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "operation": "report", "format": form}
     document |= {"pictures": [str(path) for path in drawn.values()]}
     if out:
-        write(out, text)
+        write_whole(out, text)
         ctx.output.emit({**document, "out": str(out)}, f"written to {out}")
     elif ctx.output.as_json:
         ctx.output.emit({**document, "content": text})

@@ -1,7 +1,6 @@
 """Result files: written whole or not at all, and checked before anything is read from them."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.documents import DOCUMENTS, BenchDocument
@@ -50,14 +50,8 @@ class ResultFile:
 
 
 def save(path: Path, document: Mapping[str, Any]) -> None:
-    """Write aside and rename, so that there is never half a result."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(json.dumps(document, indent=1) + "\n")
-        aside.rename(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    """Write a Result file, whole or not at all."""
+    write_whole(path, json.dumps(document, indent=1) + "\n")
 
 
 def load(path: Path) -> ResultFile:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.results.files import ResultFile, load, save
-from fastballoon_cli.results.page.files import markdown, write, write_pictures
+from fastballoon_cli.results.page.files import markdown, write_pictures
 from fastballoon_cli.results.page.html import html_page
 from fastballoon_cli.results.page.model import Bars, Figures, Grid, Lines
 from fastballoon_cli.results.page.svg import picture
@@ -332,7 +333,7 @@ def chromium(tmp_path):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_browser_shows_it_on_a_phone_and_in_the_dark(chromium, page, tmp_path, width, dark):
     out = tmp_path / "report.html"
-    write(out, html_page(page))
+    write_whole(out, html_page(page))
     chromium.open(out, width=width, dark=dark)
     seen = chromium.evaluate(_MEASURE)
     assert chromium.complaints() == []

@@ -1,13 +1,14 @@
-"""A Page as files: the HTML page or the Markdown document, and its pictures."""
+"""A Page as a Markdown document and files of pictures."""
 
 import os
 from pathlib import Path
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.results.page.markdown import markdown_page
 from fastballoon_cli.results.page.model import Page
 from fastballoon_cli.results.page.svg import standalone
 
-__all__ = ["markdown", "write", "write_pictures"]
+__all__ = ["markdown", "write_pictures"]
 
 
 def markdown(page: Page, pictures: dict[str, Path], folder: Path) -> str:
@@ -25,16 +26,5 @@ def write_pictures(page: Page, folder: Path) -> dict[str, Path]:
     paths = {}
     for chart in page.charts():
         paths[chart.slug] = folder / f"{chart.slug}.svg"
-        write(paths[chart.slug], standalone(chart))
+        write_whole(paths[chart.slug], standalone(chart))
     return paths
-
-
-def write(path: Path, text: str) -> None:
-    """Write aside and rename, so that a reader never sees half a report."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text)
-        aside.rename(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
