@@ -45,11 +45,8 @@ class _Tables:
     grid: Grid
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        widths = self._widths()
-        # Side by side with three blanks between them, and one at either end.
-        if sum(widths) + 3 * len(widths) - 1 > options.max_width or not any(map(self.grid.heads, self.grid.rows)):
-            widths = [0] * len(widths)  # as each table needs them
-        together = any(widths)
+        widths = self._shared_widths(options.max_width)
+        together = widths is not None
         if together:
             yield self._table(widths, show_header=bool(self.grid.header))
         for title, rows in self._parts():
@@ -61,11 +58,21 @@ class _Tables:
             if rows:
                 yield Padding(table, (0, 0, 1, 1), expand=False) if together else table
 
-    def _widths(self) -> list[int]:
-        """Return how wide each column has to be: no cell is broken, and titles only between words."""
+    def _shared_widths(self, room: int) -> list[int] | None:
+        """Return how wide the columns of all tables are, or None: each is as it needs to be.
+
+        Titles are whole where there is room for that, else in lines of whole words; cells are always whole.
+        """
         rows = [row for row in self.grid.rows if not self.grid.heads(row)]
-        words = [[len(word) for word in str(title).split()] for title in self.grid.header] or [[]] * self.grid.columns
-        return [max([0, *inner, *(width(str(row[n])) for row in rows)]) for n, inner in enumerate(words)]
+        if len(rows) == len(self.grid.rows):
+            return None  # there is one table
+        for title in (width, _longest_word):
+            titles = [title(str(cell)) for cell in self.grid.header] or [0] * self.grid.columns
+            widths = [max([least, *(width(str(row[n])) for row in rows)]) for n, least in enumerate(titles)]
+            # Three blanks between two columns, and one at either end.
+            if sum(widths) + 3 * len(widths) - 1 <= room:
+                return widths
+        return None
 
     def _parts(self) -> list[tuple[str, list[Row]]]:
         """Return each heading, and the rows below it."""
@@ -77,13 +84,17 @@ class _Tables:
                 parts[-1][1].append(row)
         return parts
 
-    def _table(self, widths: list[int], *, show_header: bool, show_edge: bool = True) -> Table:
+    def _table(self, widths: list[int] | None, *, show_header: bool, show_edge: bool = True) -> Table:
         table = Table(box=box.SIMPLE, pad_edge=False, show_header=show_header, show_edge=show_edge)
-        for n, least in enumerate(widths):
+        for n in range(self.grid.columns):
             title = _cell(self.grid.header[n]) if self.grid.header else ""
             side: JustifyMethod = "left" if self.grid.is_words(n) else "right"
-            table.add_column(title, justify=side, width=least or None, style="" if n else "bold")
+            table.add_column(title, justify=side, width=widths[n] if widths else None, style="" if n else "bold")
         return table
+
+
+def _longest_word(title: str) -> int:
+    return max(map(width, title.split()), default=0)
 
 
 def _figures(block: Figures) -> Table:
