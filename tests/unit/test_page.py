@@ -147,9 +147,18 @@ def test_groups_of_a_table_stand_below_each_other():
     assert len(one) == len(two) == len(" longer   333   22222222")
     assert sum("b and c" in line for line in lines) == 1
     assert lines.index("group one") < lines.index(one) < lines.index("group two") < lines.index(two)
-    narrow = on_a_terminal(page, **plain, width=16)
-    assert "group two" in narrow
-    assert "22222" in narrow
+
+
+@pytest.mark.parametrize("columns", [12, 24, 40, 80])
+def test_no_terminal_is_too_narrow_for_a_table(columns):
+    rows = [("group",), *((f"row-{n}", *(f"{n}{m}{n}{m}{n}{m}" for m in range(6))) for n in range(1, 4))]
+    page = Page("t", [Section("s", [Grid(("", *(f"title-{m}" for m in range(6))), rows)])])
+    text = on_a_terminal(page, force_terminal=False, color_system=None, width=columns)
+    for row in rows:
+        for word in row:
+            assert word in text
+    assert "title-5" in text
+    assert max(map(len, text.splitlines())) <= columns
 
 
 def test_colours_are_those_of_the_things_on_every_medium():

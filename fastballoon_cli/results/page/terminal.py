@@ -1,6 +1,6 @@
 """A Page on a terminal: rich tables and bars. What it says is handed to rich as text, never as markup."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rich import box
@@ -15,6 +15,9 @@ from fastballoon_cli.results.page.model import Bars, Block, Cell, Figures, Grid,
 from fastballoon_cli.results.page.text import chart
 
 __all__ = ["terminal"]
+
+
+_Measure = Callable[[str], int]
 
 
 def terminal(sections: Iterable[Section]) -> list[RenderableType]:
@@ -40,11 +43,17 @@ def _block(block: Block) -> list[RenderableType]:
 
 @dataclass(frozen=True)
 class _Tables:
-    """A grid as a table for the rows below each heading, as rich knows no cell across columns."""
+    """A grid as a table for the rows below each heading, as rich knows no cell across columns; nothing of it is cut.
+
+    Where not even single words fit beside each other, each row is a sentence.
+    """
 
     grid: Grid
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if _together(self._columns(_longest_word, _longest_word)) > options.max_width:
+            yield from map(self._sentence, self.grid.rows)
+            return
         widths = self._shared_widths(options.max_width)
         together = widths is not None
         if together:
@@ -63,16 +72,23 @@ class _Tables:
 
         Titles are whole where there is room for that, else in lines of whole words; cells are always whole.
         """
-        rows = [row for row in self.grid.rows if not self.grid.heads(row)]
-        if len(rows) == len(self.grid.rows):
+        if not any(map(self.grid.heads, self.grid.rows)):
             return None  # there is one table
-        for title in (width, _longest_word):
-            titles = [title(str(cell)) for cell in self.grid.header] or [0] * self.grid.columns
-            widths = [max([least, *(width(str(row[n])) for row in rows)]) for n, least in enumerate(titles)]
-            # Three blanks between two columns, and one at either end.
-            if sum(widths) + 3 * len(widths) - 1 <= room:
-                return widths
-        return None
+        choices = (self._columns(title, width) for title in (width, _longest_word))
+        return next((widths for widths in choices if _together(widths) <= room), None)
+
+    def _columns(self, title: _Measure, cell: _Measure) -> list[int]:
+        """Return how wide each column is by these measures of a title and of a cell."""
+        rows = [row for row in self.grid.rows if not self.grid.heads(row)]
+        titles = [title(str(one)) for one in self.grid.header] or [0] * self.grid.columns
+        return [max([least, *(cell(str(row[n])) for row in rows)]) for n, least in enumerate(titles)]
+
+    def _sentence(self, row: Row) -> Text:
+        if self.grid.heads(row):
+            return Text(one_line(str(row[0])), "italic")
+        titles = self.grid.header or ("",) * self.grid.columns
+        told = (Text(" ").join(filter(None, map(_cell, pair))) for pair in zip(titles[1:], row[1:], strict=True))
+        return Text.assemble((_cell(row[0]).plain, "bold"), ": ", Text(", ").join(told))
 
     def _parts(self) -> list[tuple[str, list[Row]]]:
         """Return each heading, and the rows below it."""
@@ -91,6 +107,11 @@ class _Tables:
             side: JustifyMethod = "left" if self.grid.is_words(n) else "right"
             table.add_column(title, justify=side, width=widths[n] if widths else None, style="" if n else "bold")
         return table
+
+
+def _together(widths: list[int]) -> int:
+    """Return how wide columns are with three blanks between two of them, and one at either end."""
+    return sum(widths) + 3 * len(widths) - 1
 
 
 def _longest_word(title: str) -> int:
