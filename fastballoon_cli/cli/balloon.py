@@ -13,7 +13,8 @@ from fastballoon_cli.cli.common import (
 from fastballoon_cli.ops import balloon, cache
 from fastballoon_cli.ops import dry_run as dry
 from fastballoon_cli.ops.session import hold
-from fastballoon_cli.results.render import drop_cache_table, move_table
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.single import single_section
 
 __all__ = ["deflate", "inflate"]
 
@@ -55,9 +56,10 @@ def inflate(ctx: Context, target: int, method: str, drop_cache: bool, dry_run: b
     for remark in result.remarks:
         out.warn(remark)
     if dropped is None:
-        out.emit(result.document(), move_table(result))
+        out.emit(result.document(), *terminal([single_section(result)]))
     else:
-        out.emit({**result.document(), "drop_cache": dropped.document()}, drop_cache_table(dropped), move_table(result))
+        both = {**result.document(), "drop_cache": dropped.document()}
+        out.emit(both, *terminal([single_section(dropped), single_section(result)]))
 
 
 @click.command()
@@ -78,4 +80,4 @@ def deflate(ctx: Context, target: int, dry_run: bool) -> None:
     # The guest may be in need of memory, and slow to answer: its agent comes after that.
     with hold(ctx.vm, out, meet_agent=False) as session:
         result = balloon.deflate(session, target, timeout=ctx.timeout or _TIMEOUT, progress=out)
-    out.emit(result.document(), move_table(result))
+    out.emit(result.document(), *terminal([single_section(result)]))

@@ -1,5 +1,6 @@
 """``fastballoon bench ...``: measure variants against each other."""
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -15,11 +16,15 @@ from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.ops.variants import CHOICES, DEFAULTS
-from fastballoon_cli.results.files import save
-from fastballoon_cli.results.render_bench import bench_tables
+from fastballoon_cli.results.files import ResultFile, save
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.report import report
 
-__all__ = ["bench", "options_of", "run"]
+__all__ = ["bench", "options_of", "run", "warn_if_busy"]
 
+
+#: Runnable processes for each CPU, over the last minute.
+_BUSY = 0.5
 
 _ELSEWHERE = {
     "all": "fastballoon_cli.cli.bench_all:bench_all",
@@ -165,12 +170,21 @@ def run(
         target_bytes=target,
         **rest,
     )
+    warn_if_busy(ctx)
     path = out or Path(f"bench-{scenario}-{plan.guest_state}-{datetime.now():%Y%m%d-%H%M%S}.json")
     # A folder that can't be written to is said now, not when everything has been measured.
     TemporaryFile(dir=path.parent).close()
     result = ops.run(plan, ctx.output, lambda so_far: save(path, so_far.document()))
-    save(path, result.document())
-    ctx.output.emit(result.document(), *bench_tables(result))
+    document = result.document()
+    save(path, document)
+    ctx.output.emit(document, *terminal(report([ResultFile(path, "bench", result)]).sections))
     ctx.output.say(f"written to {path}")
     if result.interrupted:
         sys.exit(InterruptedByUser.exit_code)
+
+
+def warn_if_busy(ctx: Context) -> None:
+    """Say it when others keep the host busy: what is measured then is theirs as well."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load > _BUSY * cpus:
+        ctx.output.warn(f"the host is busy (load {load:.1f} on {cpus} CPUs): figures will be noisy")

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import click
 
+from fastballoon_cli.aside import write_whole
+from fastballoon_cli.cli.bench import warn_if_busy
 from fastballoon_cli.cli.common import Context, pass_context
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.ops import bench_all as ops
-from fastballoon_cli.results import plots, publish
 from fastballoon_cli.results.files import load
 from fastballoon_cli.results.model import SCHEMA_VERSION
-from fastballoon_cli.results.render_terminal import terminal_page
-from fastballoon_cli.results.report import report
+from fastballoon_cli.results.page.files import markdown
+from fastballoon_cli.results.page.html import html_page
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.report import report
 
 __all__ = ["bench_all"]
 
@@ -41,6 +44,7 @@ def bench_all(ctx: Context, quick: bool, accel: str, out_dir: Path) -> None:
       fastballoon bench all --quick
     """
     out = ctx.output
+    warn_if_busy(ctx)
     out_dir.mkdir(parents=True, exist_ok=True)
     outcome = ops.run(ops.steps(quick=quick, accel=accel), out_dir, out)
     for path in outcome.resumed:
@@ -58,12 +62,10 @@ def bench_all(ctx: Context, quick: bool, accel: str, out_dir: Path) -> None:
     if outcome.files:
         page = report([load(path) for path in outcome.files])
         written = out_dir / f"{'quick-' if quick else ''}report.html"
-        publish.write(written, publish.html(page))
-        publish.write(written.with_suffix(".md"), publish.markdown(page, {}, out_dir))
+        write_whole(written, html_page(page))
+        write_whole(written.with_suffix(".md"), markdown(page, {}, out_dir))
         document["report"] = str(written)
-        shown = [*terminal_page(page), f"\nreport: {written}"]
-        if not plots.available():
-            out.say(f"Its charts are drawn with characters; for pictures: {plots.INSTALL}")
+        shown = [*terminal(page.sections), f"\nreport: {written}"]
     out.emit(document, *shown)
     if outcome.interrupted:
         out.say("interrupted; the same command goes on where it was")

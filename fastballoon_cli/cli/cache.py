@@ -8,7 +8,8 @@ from fastballoon_cli.cli.common import Context, emit_dry_run, pass_context
 from fastballoon_cli.ops import cache
 from fastballoon_cli.ops import dry_run as dry
 from fastballoon_cli.ops.session import hold
-from fastballoon_cli.results.render import drop_cache_table
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.single import single_section
 
 __all__ = ["drop_cache"]
 
@@ -41,4 +42,4 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
     with hold(ctx.vm, ctx.output, patience=min(5.0, (deadline - time.monotonic()) / 2)) as session:
         timeout = deadline - time.monotonic()
         result = cache.drop(session, mode, timeout=timeout, progress=ctx.output)
-    ctx.output.emit(result.document(), drop_cache_table(result))
+    ctx.output.emit(result.document(), *terminal([single_section(result)]))

@@ -13,7 +13,8 @@ from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.compare import MIN_SAMPLES, Comparison
 from fastballoon_cli.results.compare import compare as compare_results
 from fastballoon_cli.results.files import ResultFile, load
-from fastballoon_cli.results.render_compare import comparison_tables
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.compare import comparison_page
 
 __all__ = ["compare"]
 
@@ -75,7 +76,7 @@ def compare(
     if allowed is not None:
         document |= {"allowed_slower": allowed, "regressions": regressions}
     names = ("A", "B") if first.name == last.name else (first.name, last.name)
-    ctx.output.emit(document, *comparison_tables(comparison, *names))
+    ctx.output.emit(document, *terminal(comparison_page(comparison, *names).sections))
     if regressions:
         # The document is out and says it all, so this is no error on top of it.
         ctx.output.say(f"{RegressionError.meaning} ({allowed:.0%}): {'; '.join(regressions)}")

@@ -16,8 +16,8 @@ from fastballoon_cli.ops import cache
 from fastballoon_cli.ops import dry_migrate as dry
 from fastballoon_cli.ops import migrate as ops
 from fastballoon_cli.ops.session import hold
-from fastballoon_cli.results.render import drop_cache_table
-from fastballoon_cli.results.render_migration import migrate_table
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.single import single_section
 
 __all__ = ["migrate"]
 
@@ -82,7 +82,7 @@ def migrate(
         all_the_same = "" if skip_free else " all the same, without --skip-free"
         out.warn(f"the device was made with free-page-hint=on: what the guest hints is skipped by that{all_the_same}")
     if dropped is None:
-        out.emit(result.document(), migrate_table(result))
+        out.emit(result.document(), *terminal([single_section(result)]))
     else:
         both = {**result.document(), "drop_cache": dropped.document()}
-        out.emit(both, drop_cache_table(dropped), migrate_table(result))
+        out.emit(both, *terminal([single_section(dropped), single_section(result)]))

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fastballoon_cli.cli.markup import escape
 from fastballoon_cli.errors import FastballoonError
 from fastballoon_cli.units import format_duration
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import click
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.cli.common import Context, pass_context
 from fastballoon_cli.errors import UsageError
-from fastballoon_cli.results import plots, publish
 from fastballoon_cli.results.files import load
 from fastballoon_cli.results.model import SCHEMA_VERSION
-from fastballoon_cli.results.render_terminal import terminal_page
-from fastballoon_cli.results.report import report as make_report
+from fastballoon_cli.results.page.files import markdown, write_pictures
+from fastballoon_cli.results.page.html import html_page
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.report import report as make_report
 
 __all__ = ["report"]
 
@@ -40,8 +42,6 @@ _FORMATS = ("md", "html", "terminal")
 def report(ctx: Context, files: tuple[Path, ...], form: str | None, out: Path | None, pictures: Path | None) -> None:
     """Show what Result files say: tables, charts, and where they come from.
 
-    Charts are pictures where matplotlib is installed (pip install 'fastballoon[plots]'), else characters.
-
     \b
     Example:
       fastballoon report before.json --out report.html
@@ -53,19 +53,14 @@ def report(ctx: Context, files: tuple[Path, ...], form: str | None, out: Path | 
         raise UsageError("--format terminal is for a terminal", hint="use --format md or html")
     page = make_report([load(file) for file in dict.fromkeys(files)])
     if form == "terminal":
-        ctx.output.emit({}, *terminal_page(page))
+        ctx.output.emit({}, *terminal(page.sections))
         return
-    drawn = publish.write_pictures(page, pictures) if pictures else {}
-    if form == "html":
-        if not plots.available():
-            ctx.output.say(f"Charts are drawn with characters; for pictures: {plots.INSTALL}")
-        text = publish.html(page)
-    else:
-        text = publish.markdown(page, drawn, out.parent if out else Path())
+    drawn = write_pictures(page, pictures) if pictures else {}
+    text = html_page(page) if form == "html" else markdown(page, drawn, out.parent if out else Path())
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "operation": "report", "format": form}
     document |= {"pictures": [str(path) for path in drawn.values()]}
     if out:
-        publish.write(out, text)
+        write_whole(out, text)
         ctx.output.emit({**document, "out": str(out)}, f"written to {out}")
     elif ctx.output.as_json:
         ctx.output.emit({**document, "content": text})

@@ -1,1 +1,1 @@
-"""Results: their schema, the arithmetic of times, and how they are shown. Imports nothing from ``host``."""
+"""Results: numbers and their schema here, what is said of them in ``report``, how it is written in ``page``."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from fastballoon_cli.results.bench import BenchResult, Case, Ratio
-from fastballoon_cli.results.metrics import Metric, headline
+from fastballoon_cli.results.metrics import JUDGED, Metric, headline
 from fastballoon_cli.results.model import SCHEMA_VERSION
 from fastballoon_cli.results.settings import Difference, builds, differences
 
@@ -13,8 +13,6 @@ __all__ = ["MIN_SAMPLES", "Comparison", "Line", "Pair", "Verdict", "compare"]
 
 #: With fewer the bootstrap has nothing to draw from: one sample a side makes an interval of no width.
 MIN_SAMPLES = 3
-#: What a run is judged by: a migration has no duration_s.
-_JUDGED = ("duration_s", "total_s")
 
 
 class Verdict(StrEnum):
@@ -69,7 +67,7 @@ class Pair:
     @property
     def judged(self) -> Line | None:
         """The metric that the pair is judged by."""
-        return next((line for line in self.lines if line.metric.name in _JUDGED), None)
+        return next((line for line in self.lines if line.metric.name in JUDGED), None)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
 """How much memory a guest had over time, as points of a line."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["POINTS", "Curve", "read_curve", "thinned"]
+__all__ = ["POINTS", "Curve", "thinned"]
 
 #: More would not be seen in a picture that is as wide as a phone.
 POINTS = 100
@@ -24,6 +22,10 @@ class Curve:
     seconds: Sequence[float]
     bytes: Sequence[int]
 
+    def __post_init__(self) -> None:
+        if not self.seconds or len(self.seconds) != len(self.bytes) or list(self.seconds) != sorted(self.seconds):
+            raise ValueError("it is no curve: as many bytes as ascending seconds, and some of both")
+
 
 def thinned(of: str, points: Sequence[tuple[float, int]]) -> Curve | None:
     """Return a curve of at most :data:`POINTS` of these points, the last one among them; None if there are none.
@@ -39,17 +41,3 @@ def thinned(of: str, points: Sequence[tuple[float, int]]) -> Curve | None:
     kept = [min(group, key=lambda point: point[1]) for group in groups]
     kept[-1] = points[-1]
     return Curve(of, [round(seconds, 4) for seconds, _ in kept], [size for _, size in kept])
-
-
-def read_curve(raw: Mapping[str, Any]) -> Curve | None:
-    """Return a curve from what was stored of it, or None if it is none."""
-    of, seconds, sizes = raw.get("of"), raw.get("seconds"), raw.get("bytes")
-    if not isinstance(of, str) or not isinstance(seconds, list) or not isinstance(sizes, list):
-        return None
-    if len(seconds) != len(sizes) or not seconds or not all(map(_is_number, [*seconds, *sizes])):
-        return None
-    return Curve(of, seconds, sizes) if seconds == sorted(seconds) else None
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]

@@ -2,18 +2,9 @@
 
 from dataclasses import dataclass
 
-from fastballoon_cli.results.render import PHASES
 from fastballoon_cli.units import format_duration, format_size
 
-__all__ = [
-    "MIGRATION_COMPARED",
-    "MIGRATION_COSTS",
-    "MIGRATION_EFFECTS",
-    "PHASE_METRICS",
-    "Metric",
-    "headline",
-    "metric",
-]
+__all__ = ["JUDGED", "PHASES", "PHASE_METRICS", "Metric", "headline", "metric"]
 
 
 @dataclass(frozen=True)
@@ -47,30 +38,20 @@ class Metric:
         return f"{value:.0f}" if value == round(value) else f"{value:.4g}"
 
 
-#: Metric of a bench -> what the phase is called, in the order in which they happen.
+#: Field of a result's phases -> what it is called, in the order in which they happen.
+PHASES = {
+    "allocate": "allocate (guest)",
+    "release": "release (guest)",
+    "send": "send",
+    "translate": "translate (host)",
+    "discard": "discard (host)",
+    "other": "other",
+}
+#: Metric of a bench -> what the phase is called.
 PHASE_METRICS = {f"{field}_s": name for field, name in PHASES.items()}
 
-#: Metric of a migration -> the title of its column; what a reader asks first.
-MIGRATION_COSTS = {
-    "total_s": "whole migration",
-    "transferred_bytes": "transferred",
-    "passes": "passes",
-    "downtime_s": "downtime",
-    "guest_paused_s": "guest paused",
-    "guest_cpu_s": "guest CPU",
-}
-MIGRATION_COMPARED = {"total_s": "time", "transferred_bytes": "bytes"}
-#: And what it did to the guest, and what was left out.
-MIGRATION_EFFECTS = {
-    "guest_free_bytes_before": "guest free before",
-    "guest_min_free_bytes": "least meanwhile",
-    "told_free_bytes": "told to be free",
-    "answer_s": "in",
-    "skipped_free_bytes": "skipped, free",
-    "skipped_balloon_bytes": "in the balloon",
-    "drop_s": "dropping the cache",
-    "verified_pages": "pages checked",
-}
+#: What a run is judged by: the first of them that it has. A migration has no duration_s.
+JUDGED = ("duration_s", "total_s")
 
 _KNOWN = {
     one.name: one
@@ -100,6 +81,7 @@ _KNOWN = {
         Metric("discards", "discards"),
         Metric("host_rss_bytes_before", "host RSS before", compared=False),
         Metric("host_rss_bytes_after", "host RSS after"),
+        Metric("guest_ram_rss_bytes_after", "guest RAM on the host"),
         Metric("guest_used_bytes_after", "guest uses after"),
         Metric("guest_free_bytes_before", "guest's free memory before", compared=False),
         Metric("guest_min_free_bytes", "guest's least free memory", more_is_better=True),

@@ -110,7 +110,7 @@ def test_the_parts_that_are_no_python_are_found(installed):
         "from importlib.resources import files\n"
         "assert (files('guest_agent') / '__main__.py').is_file()\n"
         "assert (files('fastballoon_cli.build') / 'guest_files' / 'init').is_file()\n"
-        "assert (files('fastballoon_cli.results') / 'report.css').is_file()\n"
+        "assert (files('fastballoon_cli.results.page') / 'page.css').is_file()\n"
     )
     run(str(program.with_name("python")), "-c", ask, **where)
     assert run(str(program), "--version", **where).startswith("fastballoon, version ")

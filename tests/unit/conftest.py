@@ -1,9 +1,15 @@
 """The command line in a process of its own, with no VM, no cache and no configuration of the user's."""
 
+import json
 import os
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from fastballoon_cli.results.bench import BenchResult
+from fastballoon_cli.results.migration import MigrateResult
+from fastballoon_cli.results.model import DropCacheResult, MoveResult
+from fastballoon_cli.results.schema import result_schema
 from tests import forked
 
 _SECONDS = 60
@@ -23,3 +29,28 @@ def fastballoon(tmp_path):
         return forked.run(arguments, environment | more, timeout=_SECONDS)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def keeps_to_schema():
+    """Check a document against the schema of Results."""
+    return Draft202012Validator(result_schema()).validate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_document_keeps_to_the_schema(keeps_to_schema):
+    """Check whatever any test has a result say, in processes that are forked as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (BenchResult, MoveResult, DropCacheResult, MigrateResult):
+            patch.setattr(kind, "document", _checked(kind.document, keeps_to_schema))
+        yield
+
+
+def _checked(document, check):
+    def checked(result):
+        made = document(result)
+        # Lists and tuples are one thing in JSON.
+        check(json.loads(json.dumps(made)))
+        return made
+
+    return checked

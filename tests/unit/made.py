@@ -8,6 +8,7 @@ from fastballoon_cli.host.qemu import QemuSpec
 from fastballoon_cli.host.vms import Record
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.curve import Curve
+from fastballoon_cli.results.model import Change, Counts, MoveResult, Phases
 
 GIB = 1 << 30
 
@@ -53,6 +54,25 @@ def case(variant, durations, phases=(), provenance_changes=(), **more):
         for duration in durations
     ]
     return Case(variant, "pfn", samples, provenance=provenance(variant, **dict(provenance_changes)))
+
+
+def single(**changes):
+    """Return what an inflation has printed."""
+    values = dict(
+        operation="inflate",
+        vm="v",
+        method="pfn",
+        target_bytes=GIB,
+        balloon_bytes=Change(0, GIB),
+        duration_s=2.5,
+        guest_cpu_s=2.0,
+        phases_s=Phases(),
+        counts=Counts(),
+        host_rss_bytes=Change(2 * GIB, None),
+        guest_free_bytes=Change(3 * GIB, 2 * GIB),
+        provenance={"accel": "tcg", "host_cpu": "Some CPU"},
+    )
+    return MoveResult(**(values | changes))
 
 
 def bench(*cases, **changes):

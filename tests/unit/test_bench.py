@@ -1,19 +1,26 @@
 import io
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from fastballoon_cli.cli import root
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.bench import BenchResult, Case, Failure, move_sample
+from fastballoon_cli.results.files import ResultFile
 from fastballoon_cli.results.model import Change, Counts, MoveResult, Phases
-from fastballoon_cli.results.render_bench import bench_tables
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.report import report
 from fastballoon_cli.results.stats import ratio_interval
 from tests.unit.made import migration
 
@@ -40,9 +47,9 @@ def result(*cases, **changes):
 
 def shown(bench):
     out = io.StringIO()
-    console = Console(file=out, width=200)
-    for table in bench_tables(bench):
-        console.print(table)
+    console = Console(file=out, width=220)
+    for part in terminal(report([ResultFile(Path("bench.json"), "bench", bench)]).sections):
+        console.print(part)
     return out.getvalue()
 
 
@@ -102,30 +109,30 @@ def test_the_phases_of_a_move_become_metrics():
 def test_the_table_says_what_a_reader_asks():
     phases = {"allocate_s": 0.6, "send_s": 0.2, "translate_s": 0.1, "discard_s": 1.0, "other_s": 0.1, "kicks": 3072.0}
     text = shown(result(case("stock", [4.0]), case("fast-pfn", [2.0], **phases), case("fast", [0.02])))
-    assert "inflate to 3 GiB, touched guest of 4 GiB" in text
-    assert "200x" in text
+    assert "Inflating takes" in text
+    assert "fast, touched guest, 3 GiB of 4 GiB; stock: 4.00 s, 200 (200 .. 200) times as long" in text
     assert "1024" in text  # kicks per GiB
-    assert "50.0%" in text  # of the phases
+    assert "1000.00 ms (50.0%)" in text  # of the phases
     assert "An unmodified pair counts no phases" in text
-    assert "Floor" in text
-    assert "9.0 ms" in text
+    assert "the bare madvise takes 9.0 ms" in text
 
 
 def test_what_dropping_the_cache_costs_and_leaves_is_shown():
     after = dict(guest_ram_rss_bytes_after=GIB, guest_used_bytes_after=GIB // 4, reread_s=0.5, reread_bytes=256 << 20)
     bench = result(
-        case("stock-drop", [5.0], drop_s=1.0, inflate_s=4.0, refaulted_pages=65536, **after),
-        case("fast", [0.2], inflate_s=0.2, refaulted_pages=100, **after),
-        case("fast-drop", [0.5], drop_s=0.4, inflate_s=0.1, refaulted_pages=65536, **after),
+        case("stock-drop", [5.0], drop_s=1.0, inflate_s=4.0, refaulted_pages=65536, oom_kills=2, **after),
+        case("fast", [0.2], inflate_s=0.2, refaulted_pages=100, oom_kills=0, **after),
+        case("fast-drop", [0.5], drop_s=0.4, inflate_s=0.1, refaulted_pages=65536, oom_kills=0, **after),
         scenario="drop-cache",
         guest_state="cached",
     )
     text = shown(bench)
-    assert "drop-cache and inflate to 3 GiB, cached guest of 4 GiB" in text
-    assert "stock-drop takes 10 times as long as fast-drop" in text
-    assert "fast-drop takes 2.5 times as long as fast" in text
-    assert "100 of 65536" in text
-    assert "1.00" in text  # residual: 1 GiB of the 1 GiB that is left to the guest
+    assert "Dropping the cache first, then inflating" in text
+    assert re.search(r"stock-drop / fast-drop +10 \(10 \.\. 10\)", text)
+    assert re.search(r"fast-drop / fast +2\.5 \(2\.5 \.\. 2\.5\)", text)
+    assert "100 of 65536 pages" in text
+    assert "1 GiB, 1.00 of it" in text  # of the 1 GiB that is left to the guest
+    assert "processes killed for want of memory" in text
     assert bench.document()["ratios"]["stock-drop/fast-drop"]["duration_s"] == 10.0
 
 
@@ -168,14 +175,33 @@ def test_variants_follow_the_scenario():
     assert ops.Bench(scenario="inflate", variants=("fast", "stock", "fast")).chosen == ("fast", "stock")
 
 
+def test_samples_that_do_not_agree_are_warned_of():
+    steady, noisy = case("stock", [4.0, 4.5, 5.0]), case("fast", [0.02, 0.02, 0.05])
+    text = " ".join(shown(result(steady, noisy)).split())
+    assert "Noisy, samples are apart by more than half of their median: inflate" in text
+    assert "fast (20.0 ms .. 50.0 ms). Measure again" in text
+    assert "stock (4.00 s" not in text
+    assert "Noisy" not in shown(result(steady, case("fast", [0.02, 0.05])))  # two of them say nothing
+
+
+@pytest.mark.parametrize(("load", "warns"), [(0.2, False), (64.0, True)])
+def test_a_busy_host_is_warned_of_before_anything_is_measured(monkeypatch, tmp_path, load, warns):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(ops, "run", lambda *_: result(case("fast", [0.02] * 3)))
+    ran = CliRunner().invoke(root, ["bench", "inflate", "--out", str(tmp_path / "out.json")], catch_exceptions=False)
+    assert ran.exit_code == 0
+    assert ("the host is busy (load 64.0 on 2 CPUs)" in ran.stderr) is warns
+
+
 def test_migrations_have_tables_of_their_own():
     bench = migration()
     bench.cases[1].samples[0].update(answer_s=0.01, told_free_bytes=GIB, skipped_free_bytes=2 * GIB)
     text = shown(bench)
-    assert "migrate, touched guest of 4 GiB, at most 256 MiB/s" in text
-    assert "time against fast" in text
-    assert "8x (8 .. 8)" in text  # bytes
-    assert "what it did to the guest" in text
+    assert "touched guest of 4 GiB, at most 256 MiB/s" in text
+    assert "time against fast (95 %)" in text
+    assert "8 (8 .. 8)" in text  # bytes
+    assert "What it did to the guest, and what was left out" in text
     assert "told to be free" in text
     ratios = bench.document()["ratios"]["stock/fast"]
     assert ratios["transferred_bytes"] == 8.0

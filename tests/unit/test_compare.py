@@ -4,7 +4,8 @@ import pytest
 
 from fastballoon_cli.results.compare import Verdict, compare
 from fastballoon_cli.results.files import save
-from tests.unit.made import GIB, bench, case, provenance, three_variants
+from tests.unit.foreign import FOREIGN
+from tests.unit.made import GIB, bench, case, provenance, single, three_variants
 
 STEADY = [4.0, 3.9, 4.2, 4.1, 3.8]
 
@@ -173,11 +174,7 @@ def test_other_settings_are_refused_unless_forced(fastballoon, files, tmp_path):
     ],
 )
 def test_what_cannot_be_compared(fastballoon, files, tmp_path, arguments, message):
-    single = {
-        "schema_version": 1, "operation": "inflate", "vm": "v", "method": "pfn", "duration_s": 2.0,
-        "balloon_bytes": {"before": 0, "after": GIB}, "provenance": {},
-    }  # fmt: skip
-    save(tmp_path / "single.json", single)
+    save(tmp_path / "single.json", single().document())
     save(tmp_path / "few.json", bench(case("fast", [0.5])).document())
     save(tmp_path / "strange.json", bench(case("other", STEADY)).document())
     names = {name: str(tmp_path / f"{name}.json") for name in ("before", "after", "single", "few", "strange")}
@@ -185,3 +182,32 @@ def test_what_cannot_be_compared(fastballoon, files, tmp_path, arguments, messag
     assert result.returncode == 2
     assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_names_in_a_file_are_only_words(fastballoon, tmp_path, name):
+    path = tmp_path / "foreign.json"
+    save(path, bench(case(name, STEADY), case("fast", STEADY)).document())
+    for arguments in (
+        ["compare", str(path), str(path)],
+        ["compare", str(path), "--variants", name, "fast"],
+        ["report", str(path)],
+        ["report", str(path), "--format", "md"],
+        ["report", str(path), "--format", "html"],
+    ):
+        if ("\x00" in name and name in arguments) or "\ud800" in name:
+            continue  # no argument of a process can hold that
+        result = fastballoon(*arguments)
+        assert result.returncode == 0, (arguments, result.stderr)
+        assert "\x1b" not in result.stdout
+        if name == "[/x]":
+            assert name in result.stdout.replace("\\", "")
+
+
+def test_names_in_an_error_are_only_words(fastballoon, tmp_path):
+    path = tmp_path / "foreign.json"
+    save(path, bench(case("\x1b[31m[/x]", STEADY)).document())
+    result = fastballoon("compare", str(path), "--variants", "fast", "stock")
+    assert result.returncode == 2
+    assert "\N{REPLACEMENT CHARACTER}[31m[/x]" in result.stderr
+    assert "\x1b" not in result.stderr

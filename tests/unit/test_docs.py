@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from fastballoon_cli.results.files import load
-from fastballoon_cli.results.publish import markdown
-from fastballoon_cli.results.report import report
+from fastballoon_cli.results.page.files import markdown
+from fastballoon_cli.results.report.report import report
 
 _DOCS = Path(__file__).parents[2] / "docs"
 

@@ -13,7 +13,8 @@ from fastballoon_cli.ops import meanwhile, migrate
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified, migrate_sample
 from fastballoon_cli.results.model import Change
-from fastballoon_cli.results.render_migration import migrate_table
+from fastballoon_cli.results.page.terminal import terminal
+from fastballoon_cli.results.report.single import single_section
 from tests.unit.monitor import Monitor
 
 
@@ -204,18 +205,18 @@ def test_the_document_has_the_names_that_stay():
     assert document["verified"] == {"pages": 4242, "mismatches": 0}
 
 
-def shown(table):
+def shown(section):
     out = io.StringIO()
-    Console(file=out, width=160).print(table)
+    Console(file=out, width=160).print(*terminal([section]), sep="\n")
     return out.getvalue()
 
 
 def test_the_table_says_what_is_known_and_no_more():
-    text = shown(migrate_table(result()))
+    text = shown(single_section(result()))
     for words in ("migrate 'v' (free-pages, tcg)", "50 MiB/s", "41.5 ms", "STOP to RESUME", "781.25 MiB", "4242"):
         assert words in text
     unknown = dict(skipped_balloon_pages=None, answer_s=None, verified=None, guest_min_free_bytes=None)
-    text = shown(migrate_table(result(guest_paused_s=None, **unknown)))
+    text = shown(single_section(result(guest_paused_s=None, **unknown)))
     assert not any(words in text for words in ("balloon", "told", "checked", "least", "STOP"))
 
 

@@ -1,0 +1,1 @@
+"""What results say: sections of a Page, built from numbers."""

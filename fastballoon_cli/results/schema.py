@@ -1,0 +1,57 @@
+"""The JSON Schema of a Result, made of the types that Result files are read with.
+
+``python -m fastballoon_cli.results.schema > docs/schema/result.json`` writes it anew.
+"""
+
+import inspect
+import json
+import re
+import sys
+from typing import Any
+
+import msgspec
+
+from fastballoon_cli.results.documents import DOCUMENTS
+from fastballoon_cli.results.model import SCHEMA_VERSION
+
+__all__ = ["result_schema"]
+
+_IVARS = re.compile(r"^:ivar ([^:]+): (.+?)$(?=\n:|\n*\Z)", re.MULTILINE | re.DOTALL)
+
+
+def result_schema() -> dict[str, Any]:
+    """Return the JSON Schema that every Result keeps to. Later versions may add fields."""
+    types = list(dict.fromkeys(DOCUMENTS.values()))
+    _, parts = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    kinds = {"schema_version": {"const": SCHEMA_VERSION}, "operation": {"enum": list(DOCUMENTS)}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A Result of fastballoon",
+        "type": "object",
+        "properties": kinds,
+        "required": list(kinds),
+        "allOf": [
+            {
+                "if": {"properties": {"operation": {"const": operation}}},
+                "then": {"$ref": f"#/$defs/{kind.__name__}"},
+            }
+            for operation, kind in DOCUMENTS.items()
+        ],
+        "$defs": {name: _described(part) for name, part in parts.items()},
+    }
+
+
+def _described(part: dict[str, Any]) -> dict[str, Any]:
+    """Move what a docstring says of each field to that field."""
+    text = inspect.cleandoc(part.get("description", "")).replace("``", "`").replace("None", "null")
+    properties = {name: dict(one) for name, one in part["properties"].items()}
+    for names, said in _IVARS.findall(text):
+        for name in names.split(", "):
+            properties[name]["description"] = " ".join(said.split())
+    about = " ".join(text.partition("\n\n:ivar")[0].split())
+    return {**part, "description": about, "properties": properties}
+
+
+if __name__ == "__main__":
+    json.dump(result_schema(), sys.stdout, indent=1)
+    sys.stdout.write("\n")
