@@ -2,8 +2,9 @@
 
 import pytest
 
-from fastballoon_cli.ops import balloon, cache, vm
-from fastballoon_cli.ops.session import hold
+from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.ops import balloon, cache, migrate, vm
+from fastballoon_cli.ops.session import connect_agent, hold
 from fastballoon_cli.progress import Silent
 from tests.conftest import await_true, kernel_warnings
 
@@ -15,13 +16,15 @@ FAST_MEMORY = "2G"
 
 
 def test_kunit_cases_pass(tool, boot):
-    boot("kunit", "--memory", "1G", "--append", "kunit.enable=1")
+    # With memory that the kernel can't use for itself, which is the last that it wants back.
+    boot("kunit", "--memory", "1G", "--append", "kunit.enable=1 movablecore=192M")
     results = tool.in_guest("kunit", "cat /sys/kernel/debug/kunit/*/results")
     lines = [line for line in results.splitlines() if line.strip().startswith(("ok ", "not ok "))]
     assert len(lines) >= 8, results
     for suite in ("virtio_balloon_bitmap", "virtio_balloon_host_req", "balloon_compaction", "free_page_map"):
         assert suite in results, results
     assert not [line for line in lines if line.strip().startswith("not ok")], results
+    assert not [line for line in lines if "SKIP" in line], results
 
 
 def test_compaction_moves_pages_of_the_balloon(tool, fast):
@@ -29,14 +32,62 @@ def test_compaction_moves_pages_of_the_balloon(tool, fast):
     with hold(fast, Silent(), need_agent=True) as session:
         balloon.inflate(session, GIB + 4096 * 511, progress=Silent())
         balloon.deflate(session, GIB + 4096 * 10, progress=Silent())
-        before = session.agent.call("balloon")
+        before, events = session.agent.call("balloon"), session.agent.call("vmstat")
         for _ in range(5):
             session.agent.call("compact", timeout=60)
         after = session.agent.call("balloon")
         assert after["num_pages"] == before["num_pages"]
+        assert session.agent.call("vmstat")["balloon_migrate"] > events["balloon_migrate"]
+        # The host knows where they are now: what it takes for a page of the balloon is one.
+        moved = migrate.migrate(session, migrate.Options(), progress=Silent())
+        assert moved.skipped_balloon_pages == after["num_pages"]
         assert balloon.deflate(session, progress=Silent()).balloon_bytes.after == 0
         assert vm.touch(session.agent, Silent(), verify=True)["mismatches"] == 0
     assert kernel_warnings(tool, fast) == []
+
+
+def test_driver_and_device_count_the_same(tool, fast):
+    size, page = GIB + 4096 * 511, 4096
+    with hold(fast, Silent(), need_agent=True) as session:
+        device = BalloonDevice(session.qmp)
+        events, driver, queues = session.agent.call("vmstat"), session.agent.call("balloon"), device.counters()
+        balloon.inflate(session, size, progress=Silent())
+        balloon.deflate(session, progress=Silent())
+        cache.drop(session, "all", progress=Silent())
+        events_after, driver_after, queues_after = (
+            session.agent.call("vmstat"),
+            session.agent.call("balloon"),
+            device.counters(),
+        )
+        rose = {name: driver_after[name] - driver[name] for name in driver_after if name in driver}
+        for way, phase in (("inflate", "allocate"), ("deflate", "release")):
+            before, after = getattr(queues, way), getattr(queues_after, way)
+            assert rose[f"{way}_pages"] == after.pages - before.pages == size // page
+            assert rose[f"{way}_messages"] == after.messages - before.messages > 0
+            assert rose[f"{way}_kicks"] >= after.kicks - before.kicks > 0
+            assert rose[f"{way}_rejected"] == after.errors - before.errors == 0
+            assert min(rose[f"{way}_{name}_ns"] for name in (phase, "send", "ack")) > 0
+            assert after.translate_ns > before.translate_ns
+        assert queues_after.inflate.discard_ns > queues.inflate.discard_ns
+        # What is left of a block that is cut goes in again.
+        went = [events_after[f"balloon_{way}"] - events[f"balloon_{way}"] for way in ("inflate", "deflate")]
+        assert went[0] == went[1] >= size // page
+        assert driver_after["num_pages"] == sum(driver_after[f"blocks_order_{order}"] for order in range(11)) == 0
+        assert (rose["host_requests"], rose["host_requests_done"]) == (1, 1)
+        assert rose["drop_cache_pages"] > 0
+        assert rose["drop_cache_ns"] > 0
+
+        before = driver_after
+        told = migrate.migrate(session, migrate.Options(skip_free=True, bandwidth=256 << 20), progress=Silent())
+        session.agent = session.agent or connect_agent(session.record, timeout=20)
+        after = session.agent.call("balloon")
+        rose = {name: after[name] - before[name] for name in after if name in before}
+        assert rose["free_pages_pages"] * page >= told.told_free_bytes > 0
+        assert rose["free_pages_requests"] > 0
+        assert rose["free_pages_messages"] > 0
+        assert rose["free_pages_rejected"] == 0
+        assert min(rose[f"free_pages_{name}"] for name in ("looked_at", "gather_ns", "locks", "lock_ns")) > 0
+        assert 0 < after["free_pages_lock_max_ns"] < after["free_pages_lock_ns"]
 
 
 def test_unbinding_the_driver_gives_everything_back_and_binding_it_fills_the_balloon_again(tool, fast):
