@@ -116,20 +116,19 @@ def test_a_guest_may_refuse(tool, caching):
     assert tool.ok("--vm", caching, "drop-cache")["method"] == "balloon"
 
 
-def test_a_guest_that_does_not_run_is_given_up_in_time(tool, caching):
+def test_a_paused_guest_is_not_waited_for(tool, caching):
     with hold(caching, Silent()) as session:
         socket = session.record.spec.qmp_socket
     with Qmp(socket) as qmp:
         qmp.execute("stop")
     try:
         begun = time.monotonic()
-        error = tool.refused(6, "--timeout", "3", "--vm", caching, "drop-cache")
+        error = tool.refused(3, "--timeout", "30", "--vm", caching, "drop-cache")
         assert time.monotonic() - begun < 6
-        assert "did not answer within" in error["message"]
+        assert "paused" in error["message"]
     finally:
         with Qmp(socket) as qmp:
             qmp.execute("cont")
-    # Its answer to a request that nobody waits for any more is no answer to the next one.
     fill_cache(caching, GIB // 2)
     assert tool.ok("--vm", caching, "drop-cache")["freed_bytes"] >= 0.45 * GIB
 

@@ -99,6 +99,8 @@ def test_during_a_background_snapshot_the_host_gains_nothing_and_is_told(tool, f
         except QmpError as e:
             pytest.skip(f"this host's kernel takes no snapshots in the background: {e.message}")
     assert "busy with another migration or a snapshot" in tool.refused(3, "--vm", fast, "migrate")["message"]
+    with observing(fast) as qmp:
+        assert migration.query(qmp).status == "active"
     result = tool.ok("--vm", fast, "inflate", "--target", "256M")
     (remark,) = result["remarks"]
     assert "must not discard memory at present" in remark
