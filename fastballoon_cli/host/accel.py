@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.config import cache_dir
 from fastballoon_cli.errors import PreconditionError
 from fastballoon_cli.process import Guarded
@@ -54,9 +55,7 @@ def _why_not_kvm(
     except subprocess.TimeoutExpired:
         # Nothing to be remembered: the host may have been busy.
         return f"a guest kernel did not boot within {_PROBE_SECONDS} s"
-    with tempfile.NamedTemporaryFile("w", dir=remembered.parent, delete=False) as aside:
-        json.dump({"key": key, "reason": reason}, aside)
-    Path(aside.name).rename(remembered)
+    write_whole(remembered, json.dumps({"key": key, "reason": reason}))
     return reason
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "Migration",
     "cancel",
     "capabilities",
+    "limits",
     "listen_on",
     "migrate_to",
     "query",
@@ -95,7 +96,12 @@ def set_limits(qmp: Qmp, *, bandwidth: int, downtime_s: float) -> None:
     :param bandwidth: bytes per second; 0 for as fast as it goes (QEMU's own default is 128 MiB/s).
     :param downtime_s: the guest is not paused before QEMU expects that this is enough for the rest.
     """
-    qmp.execute("migrate-set-parameters", {"max-bandwidth": bandwidth, "downtime-limit": round(downtime_s * 1000)})
+    qmp.execute("migrate-set-parameters", limits(bandwidth=bandwidth, downtime_s=downtime_s))
+
+
+def limits(*, bandwidth: int, downtime_s: float) -> dict[str, int]:
+    """Return the parameters of :func:`set_limits`, as QEMU names and counts them."""
+    return {"max-bandwidth": bandwidth, "downtime-limit": round(downtime_s * 1000)}
 
 
 def listen_on(qmp: Qmp, socket: Path) -> None:

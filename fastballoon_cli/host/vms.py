@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.config import runtime_dir
 from fastballoon_cli.errors import PreconditionError, UsageError, VmLostError
 from fastballoon_cli.host import procfs
@@ -181,10 +182,8 @@ def save_process(record: Record) -> None:
 
 
 def _write(record: Record, path: Path) -> None:
-    aside = path.with_suffix(".new")
     document = {"schema_version": _SCHEMA_VERSION, **asdict(record)}
-    aside.write_text(json.dumps(document, default=str, indent=1))
-    aside.rename(path)
+    write_whole(path, json.dumps(document, default=str, indent=1))
 
 
 def forget_processes(record: Record) -> None:

@@ -31,7 +31,7 @@ def migrate(name: str, options: Options, *, starts: bool, drop_first: bool) -> l
             begin, destination, meeting = vm.commands, folder / "1/qmp.sock", folder / "1/migration.sock"
         wanted = wanted_capabilities(there, options)
         states = {"capabilities": [{"capability": one, "state": state} for one, state in wanted.items()]}
-        limits = {"max-bandwidth": options.bandwidth, "downtime-limit": round(options.downtime_s * 1000)}
+        limits = migration.limits(bandwidth=options.bandwidth, downtime_s=options.downtime_s)
         return [
             *begin,
             *([vm.drop("pagecache")] if drop_first else []),

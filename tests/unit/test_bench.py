@@ -18,11 +18,11 @@ from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.bench import BenchResult, Case, Failure, move_sample
 from fastballoon_cli.results.files import ResultFile
-from fastballoon_cli.results.model import Change, Counts, MoveResult, Phases
+from fastballoon_cli.results.model import Change, Counts, Phases
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.report import report
 from fastballoon_cli.results.stats import ratio_interval
-from tests.unit.made import migration
+from tests.unit.made import migration, single
 
 GIB = 1 << 30
 
@@ -76,12 +76,8 @@ def test_a_variant_without_samples_stays_in_the_document_with_its_reason():
 
 def test_the_phases_of_a_move_become_metrics():
     sample = move_sample(
-        MoveResult(
-            operation="inflate",
-            vm="v",
+        single(
             method="page-bitmap",
-            target_bytes=GIB,
-            balloon_bytes=Change(0, GIB),
             duration_s=0.01,
             guest_cpu_s=0.02,
             phases_s=Phases(allocate=0.001, send=0.002, translate=0.0, discard=0.006, other=0.001),
