@@ -10,7 +10,9 @@ from tests.conftest import await_true, kernel_warnings
 
 pytestmark = pytest.mark.guest
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
+#: Blocks of that order stay where they are when memory is compacted; 2 MiB.
+_PAGEBLOCK_ORDER = 9
 #: Of the guest that the tests share, see conftest.py.
 FAST_MEMORY = "2G"
 
@@ -27,12 +29,14 @@ def test_kunit_cases_pass(tool, boot):
     assert not [line for line in lines if "SKIP" in line], results
 
 
-def test_compaction_moves_pages_of_the_balloon(tool, fast):
-    # A target of single pages beside one of large blocks, so that there is something to move.
-    with hold(fast, Silent(), need_agent=True) as session:
-        balloon.inflate(session, GIB + 4096 * 511, progress=Silent())
-        balloon.deflate(session, GIB + 4096 * 10, progress=Silent())
+def test_compaction_moves_pages_of_the_balloon(tool, boot):
+    # In a guest whose free memory is in pieces the balloon is, too, so that there is something to move.
+    boot("pieces", "--memory", "1G")
+    with hold("pieces", Silent(), need_agent=True) as session:
+        session.agent.call("fragment", every=64, timeout=100)
+        balloon.inflate(session, 512 * MIB, progress=Silent())
         before, events = session.agent.call("balloon"), session.agent.call("vmstat")
+        assert any(before[f"blocks_order_{order}"] for order in range(_PAGEBLOCK_ORDER))
         for _ in range(5):
             session.agent.call("compact", timeout=60)
         after = session.agent.call("balloon")
@@ -42,8 +46,7 @@ def test_compaction_moves_pages_of_the_balloon(tool, fast):
         moved = migrate.migrate(session, migrate.Options(), progress=Silent())
         assert moved.skipped_balloon_pages == after["num_pages"]
         assert balloon.deflate(session, progress=Silent()).balloon_bytes.after == 0
-        assert vm.touch(session.agent, Silent(), verify=True)["mismatches"] == 0
-    assert kernel_warnings(tool, fast) == []
+    assert kernel_warnings(tool, "pieces") == []
 
 
 def test_driver_and_device_count_the_same(tool, fast):

@@ -27,6 +27,7 @@ def test_findings(line):
         "[   12.3] workqueue: update_balloon_size_func hogged CPU for >10000us 4 times, consider switching",
         "[   12.3] virtio_balloon virtio0: Out of puff! Can't get 1 pages",
         "[   12.3] systemd[1]: Warning: nothing",
+        "[   12.3] WARNING: CPU: 0 PID: 9 at fs/proc/generic.c:713 remove_proc_entry+0x1/0x2",
     ],
 )
 def test_no_findings(line):
