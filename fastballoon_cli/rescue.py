@@ -12,9 +12,9 @@ import traceback
 from pathlib import Path
 
 from fastballoon_cli.errors import FastballoonError, VmLostError
-from fastballoon_cli.host import vms
-from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.settle import settle
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.settle import settle
 
 __all__ = ["main"]
 
@@ -33,7 +33,7 @@ def main(name: str, ends: str = "") -> int:
     keep = None
     try:
         if ends:
-            vms.forget(name)
+            registry.forget(name)
         else:
             keep = _settle(name)
     except VmLostError as e:
@@ -50,12 +50,12 @@ def main(name: str, ends: str = "") -> int:
 
 
 def _settle(name: str) -> Record | None:
-    records = vms.processes(name)
+    records = registry.processes(name)
     if len(records) == 2:
         return settle(*records)
-    if recorded := vms.load(name):
+    if recorded := registry.load(name):
         # It was killed before the destination had a record, or after the source had gone.
-        vms.forget_processes(recorded)
+        registry.forget_processes(recorded)
     return recorded
 
 

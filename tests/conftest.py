@@ -20,9 +20,10 @@ import paramiko
 import pytest
 
 from fastballoon_cli.errors import FastballoonError
-from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.session import connect, hold, running
 from fastballoon_cli.ops import vm as vm_ops
-from fastballoon_cli.ops.session import connect, hold, running
 from fastballoon_cli.progress import Silent
 from tests import forked
 
@@ -220,7 +221,7 @@ def boot(tool: Tool) -> Iterator[Any]:
     yield start
     for name in started:
         try:
-            if vms.load(name):
+            if registry.load(name):
                 vm_ops.stop(name, Silent())
         except FastballoonError:
             pass

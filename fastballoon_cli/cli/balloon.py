@@ -10,9 +10,9 @@ from fastballoon_cli.cli.common import (
     start_default_vm,
     starts_default_vm,
 )
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import balloon, cache
 from fastballoon_cli.ops import dry_run as dry
-from fastballoon_cli.ops.session import hold
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.single import single_section
 

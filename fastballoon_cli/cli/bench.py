@@ -13,7 +13,7 @@ import click
 from fastballoon_cli.cli.common import SIZE, Context, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.errors import InterruptedByUser
-from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
+from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import bench as ops
 from fastballoon_cli.ops.variants import CHOICES, DEFAULTS
 from fastballoon_cli.results.files import ResultFile, save

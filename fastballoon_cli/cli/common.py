@@ -8,7 +8,7 @@ import click
 
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.errors import FastballoonError, UsageError
-from fastballoon_cli.host import vms
+from fastballoon_cli.machine import registry
 from fastballoon_cli.units import parse_duration, parse_rate, parse_size
 
 __all__ = [
@@ -68,7 +68,7 @@ def starts_default_vm(ctx: Context) -> bool:
     """Return whether a command that needs a VM starts it: the default one, if it does not run."""
     if ctx.vm != "default":
         return False
-    record = vms.load(ctx.vm)
+    record = registry.load(ctx.vm)
     return record is None or not record.alive
 
 
@@ -91,6 +91,6 @@ def emit_dry_run(ctx: Context, action: str, commands: list[str]) -> None:
 def complete_vm(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Return the names of running VMs that begin so, for a shell's completion."""
     try:
-        return [name for name in vms.all_names() if name.startswith(incomplete) and vms.lives(name)]
+        return [name for name in registry.all_names() if name.startswith(incomplete) and registry.lives(name)]
     except FastballoonError:
         return []  # a shell that completes is no place for an error

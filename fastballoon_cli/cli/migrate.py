@@ -12,10 +12,10 @@ from fastballoon_cli.cli.common import (
     starts_default_vm,
 )
 from fastballoon_cli.errors import UsageError
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import cache
 from fastballoon_cli.ops import dry_migrate as dry
 from fastballoon_cli.ops import migrate as ops
-from fastballoon_cli.ops.session import hold
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.single import single_section
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.guest.ssh import HOST_ALIAS
-from fastballoon_cli.host.vms import Record
+from fastballoon_cli.machine.registry import Record
 
 __all__ = ["console", "ssh"]
 

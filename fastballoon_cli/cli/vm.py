@@ -12,11 +12,11 @@ from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import SIZE, Context, complete_vm, emit_dry_run, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.errors import FastballoonError, PreconditionError, VmLostError
-from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
-from fastballoon_cli.host.vms import UnknownRecordError
+from fastballoon_cli.machine.registry import UnknownRecordError
+from fastballoon_cli.machine.session import hold, running
+from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
+from fastballoon_cli.ops import status as vm_status
 from fastballoon_cli.ops import vm as ops
-from fastballoon_cli.ops import vm_status
-from fastballoon_cli.ops.session import hold, running
 from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["vm"]

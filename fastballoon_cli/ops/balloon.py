@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastballoon_cli.errors import PreconditionError, UsageError
-from fastballoon_cli.host import migration
-from fastballoon_cli.host.balloon import BalloonDevice, DeviceCounters, QueueCounters
-from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import host_gain
-from fastballoon_cli.ops.moving import Driven, drive
 from fastballoon_cli.ops.provenance import provenance
-from fastballoon_cli.ops.session import Session
+from fastballoon_cli.ops.resize import Driven, drive
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.qemu import migration
+from fastballoon_cli.qemu.balloon import BalloonDevice, DeviceCounters, QueueCounters
+from fastballoon_cli.qemu.qmp import Qmp
 from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.results.timeline import HostSide, Timeline
 from fastballoon_cli.units import PAGE_BYTES, format_size

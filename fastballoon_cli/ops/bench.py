@@ -9,11 +9,11 @@ from fastballoon_cli import build
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, UsageError
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import procfs
-from fastballoon_cli.host.floor import discard_seconds
-from fastballoon_cli.host.vcpus import VcpuClock
+from fastballoon_cli.host.discard import discard_seconds
+from fastballoon_cli.machine.process import Process
+from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import balloon, bench_migrate, cache, virtio_mem
 from fastballoon_cli.ops import vm as vm_ops
-from fastballoon_cli.ops.session import Session
 from fastballoon_cli.ops.variants import DEFAULTS, VARIANTS
 from fastballoon_cli.progress import Nested, Progress
 from fastballoon_cli.results.bench import BenchResult, Case, Failure, Sample, move_sample
@@ -262,14 +262,14 @@ def _measure(
     assert session.agent
     match bench.scenario:
         case "drop-cache":
-            vcpus = VcpuClock(session.qmp, session.record.pid)
-            parts, cpu = {}, vcpus.seconds()
+            process = Process(session.qmp, session.record.pid)
+            parts, cpu = {}, process.vcpu_seconds()
             if VARIANTS[variant].drops_cache:
                 dropped = cache.drop(session, "pagecache", timeout=_MOVE_SECONDS, progress=progress)
                 parts["drop_s"] = dropped.duration_s
             result = move(bench.target)
             parts["inflate_s"] = result.duration_s
-            whole = {"duration_s": sum(parts.values()), "guest_cpu_s": vcpus.seconds() - cpu}
+            whole = {"duration_s": sum(parts.values()), "guest_cpu_s": process.vcpu_seconds() - cpu}
             sample = {**move_sample(result), **parts, **whole}
             return result, {**sample, **_afterwards(bench, session.record.pid, session.agent)}
         case "deflate":

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from fastballoon_cli.guest.agent import AgentClient
+from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import balloon, cache
 from fastballoon_cli.ops import migrate as ops
 from fastballoon_cli.ops import vm as vm_ops
-from fastballoon_cli.ops.session import Session
 from fastballoon_cli.ops.variants import Variant
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.bench import Sample

@@ -4,11 +4,12 @@ import time
 from collections.abc import Mapping
 
 from fastballoon_cli.errors import FastballoonError, GuestError, NotInTimeError
-from fastballoon_cli.host import drop_cache, procfs
-from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine.session import Session, require_running
 from fastballoon_cli.ops.provenance import provenance
-from fastballoon_cli.ops.session import Session, require_running
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.qemu import drop_cache
+from fastballoon_cli.qemu.balloon import BalloonDevice
 from fastballoon_cli.results.model import Change, DropCacheResult
 
 __all__ = ["DEFAULT_SECONDS", "MODES", "drop"]

@@ -11,12 +11,13 @@ from fastballoon_cli import build
 from fastballoon_cli.build.packages import install_line, missing
 from fastballoon_cli.config import cache_dir, runtime_dir
 from fastballoon_cli.errors import FastballoonError, PreconditionError
-from fastballoon_cli.host import accel, procfs, vms
-from fastballoon_cli.host.features import abilities
-from fastballoon_cli.host.qemu import SOCKET_PATH
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import accel, registry
+from fastballoon_cli.machine.spec import SOCKET_PATH
+from fastballoon_cli.ops import status as vm_status
 from fastballoon_cli.ops import vm as vm_ops
-from fastballoon_cli.ops import vm_status
 from fastballoon_cli.progress import Progress, Silent
+from fastballoon_cli.qemu.features import abilities
 from fastballoon_cli.units import GIB, MIB, format_size
 
 __all__ = ["Check", "Status", "document", "examine"]
@@ -227,7 +228,7 @@ def _guest(built: _Built, vm: str) -> Check:
         return Check("guest", Status.WARN, "its kernel is not built", f"{_BUILD} kernel")
     kernel = build.kernel(build.Variant.FAST, Silent())
     found = f"kernel {kernel.release}, series {(kernel.series_sha256 or 'none')[:12]}"
-    record = vms.load(vm)
+    record = registry.load(vm)
     if record is None or not record.alive or not record.ready:
         return Check("guest", Status.OK, f"{found}; VM '{vm}' does not run, so nothing is negotiated")
     status = vm_status.status(vm)

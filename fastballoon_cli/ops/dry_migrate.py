@@ -1,10 +1,11 @@
 """What a migration would do, as commands to paste."""
 
-from fastballoon_cli.host import free_pages, migration, vms
+from fastballoon_cli.host.room import free_port
+from fastballoon_cli.machine import registry
 from fastballoon_cli.ops.dry_run import line, looking
 from fastballoon_cli.ops.migrate import Options, check, wanted_capabilities
-from fastballoon_cli.ops.vm import free_port
 from fastballoon_cli.process import paste
+from fastballoon_cli.qemu import free_pages, migration
 
 __all__ = ["migrate"]
 
@@ -27,7 +28,7 @@ def migrate(name: str, options: Options, *, starts: bool, drop_first: bool) -> l
             begin = [paste(spec.argv())]
             destination, meeting = spec.qmp_socket, spec.migration_socket
         else:
-            folder = vms.vm_dir(name)
+            folder = registry.vm_dir(name)
             begin, destination, meeting = vm.commands, folder / "1/qmp.sock", folder / "1/migration.sock"
         wanted = wanted_capabilities(there, options)
         states = {"capabilities": [{"capability": one, "state": state} for one, state in wanted.items()]}

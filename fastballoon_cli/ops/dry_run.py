@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastballoon_cli.host import drop_cache as requests
-from fastballoon_cli.host import vms
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES
-from fastballoon_cli.host.qmp import Qmp
-from fastballoon_cli.host.vms import Record
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.session import open_monitor, require_running, running
+from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import balloon, cache
-from fastballoon_cli.ops.session import open_monitor, require_running, running
+from fastballoon_cli.qemu import drop_cache as requests
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.qmp import Qmp
 
 __all__ = ["Vm", "deflate", "drop_cache", "inflate", "line", "looking"]
 
@@ -34,7 +34,7 @@ class Vm:
     @property
     def monitor(self) -> Path:
         """The monitor of the QEMU that has the guest."""
-        return self.record.spec.qmp_socket if self.record else vms.vm_dir(self.name) / "0" / "qmp.sock"
+        return self.record.spec.qmp_socket if self.record else registry.vm_dir(self.name) / "0" / "qmp.sock"
 
     def tell(self, command: str, **arguments: object) -> str:
         """Return a command to QEMU's monitor."""
@@ -95,7 +95,7 @@ def looking(name: str, *, starts: bool = False) -> Iterator[Vm]:
     :raise PreconditionError: it does not run, and nothing would start it.
     :raise VmLostError: its QEMU has ended.
     """
-    record = vms.load(name)
+    record = registry.load(name)
     if starts and not (record and record.alive):
         yield Vm(name)
         return

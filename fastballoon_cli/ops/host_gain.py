@@ -1,7 +1,7 @@
 """What the host gained of what a guest gave, and why it is less."""
 
-from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.moving import Driven
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.ops.resize import Driven
 from fastballoon_cli.units import MIB, format_size
 
 __all__ = ["remarks"]

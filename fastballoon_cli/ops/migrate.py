@@ -7,16 +7,16 @@ from typing import Any
 
 from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError, PreconditionError
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host import free_pages, migration
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.migration import Migration
-from fastballoon_cli.host.qmp import Qmp
-from fastballoon_cli.host.vcpus import VcpuClock
-from fastballoon_cli.ops import meanwhile
-from fastballoon_cli.ops.handover import Handover
+from fastballoon_cli.machine.process import Process
+from fastballoon_cli.machine.session import Session, connect_agent, require_running
+from fastballoon_cli.machine.switchover import Handover
+from fastballoon_cli.ops import workload
 from fastballoon_cli.ops.provenance import provenance
-from fastballoon_cli.ops.session import Session, connect_agent, require_running
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.qemu import free_pages, migration
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.migration import Migration
+from fastballoon_cli.qemu.qmp import Qmp
 from fastballoon_cli.results.curve import Curve
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified
 from fastballoon_cli.results.model import Change
@@ -73,13 +73,13 @@ def migrate(
     hello = session.ask("hello")
     if options.verify:
         progress.step(f"Starting work in '{session.record.spec.name}' that is checked")
-        meanwhile.start_work(_need_agent(session), bandwidth=options.bandwidth, timeout=timeout)
+        workload.start_work(_need_agent(session), bandwidth=options.bandwidth, timeout=timeout)
     memory = session.ask("memory")
-    watching = meanwhile.start_watch(session, timeout=timeout)
+    watching = workload.start_watch(session, timeout=timeout)
     ran = _hand_over(session, options, timeout, progress)
     if watching is not None:
         _reconnect(session)
-    watched = None if watching is None else meanwhile.end_watch(session)
+    watched = None if watching is None else workload.end_watch(session)
     after = session.ask("memory")
     verified = _verify(session) if options.verify else None
     told = ran.free_pages
@@ -122,7 +122,7 @@ def _hand_over(session: Session, options: Options, timeout: float, progress: Pro
         raise
     except BaseException:
         if options.verify:
-            meanwhile.abandon(session.record)
+            workload.abandon(session.record)
         raise
 
 
@@ -191,15 +191,15 @@ def wanted_capabilities(there: Mapping[str, bool], options: Options) -> dict[str
 
 def _run(pair: Handover, options: Options, timeout: float, progress: Progress) -> _Ran:
     source, destination = pair.source, pair.destination
-    here, there = VcpuClock(source, pair.origin.pid), VcpuClock(destination, pair.target.pid)
+    here, there = Process(source, pair.origin.pid), Process(destination, pair.target.pid)
     with source.listening("STOP") as stopped, destination.listening("RESUME") as resumed:
-        cpu = here.seconds() + there.seconds()
+        cpu = here.vcpu_seconds() + there.vcpu_seconds()
         migration.listen_on(destination, pair.target.spec.migration_socket)
         begun = time.monotonic()
         migration.migrate_to(source, pair.target.spec.migration_socket)
         ended = _watch(source, options, timeout, progress, pair.origin.spec.name, last_words=pair.last_words)
         _await_arrival(destination, progress)
-        cpu = here.seconds() + there.seconds() - cpu
+        cpu = here.vcpu_seconds() + there.vcpu_seconds() - cpu
         return _Ran(
             migration=ended,
             free_pages=free_pages.query(source),
@@ -317,10 +317,10 @@ def _verify(session: Session) -> Verified:
             "the guest's memory could not be checked: its agent does not answer after the migration",
             hint="see what its kernel says: fastballoon vm console --log",
         )
-    return meanwhile.end_work(session.agent)
+    return workload.end_work(session.agent)
 
 
-def _curve(watched: meanwhile.Watched | None, watching: float | None, ran: _Ran) -> Curve | None:
+def _curve(watched: workload.Watched | None, watching: float | None, ran: _Ran) -> Curve | None:
     """Return the guest's free memory during the migration.
 
     The guest's clock and the host's are never compared: from when the guest begins to look they go alike.

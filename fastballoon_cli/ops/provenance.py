@@ -5,7 +5,7 @@ from typing import Any
 
 from fastballoon_cli import __version__
 from fastballoon_cli.host import procfs
-from fastballoon_cli.host.vms import Record
+from fastballoon_cli.machine.registry import Record
 
 __all__ = ["provenance"]
 

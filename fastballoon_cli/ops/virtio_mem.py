@@ -1,10 +1,10 @@
 """Take a guest's memory by virtio-mem, as a balloon would: the merged rival, to be compared with."""
 
-from fastballoon_cli.host.virtio_mem import VirtioMemDevice
-from fastballoon_cli.ops.moving import drive
+from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops.provenance import provenance
-from fastballoon_cli.ops.session import Session
+from fastballoon_cli.ops.resize import drive
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.qemu.virtio_mem import VirtioMemDevice
 from fastballoon_cli.results.model import Counts, MoveResult, Phases
 
 __all__ = ["move"]

@@ -11,34 +11,32 @@ from typing import Any
 from fastballoon_cli import build
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError, VmLostError
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.host.qemu import QemuSpec
-from fastballoon_cli.host.qmp import Qmp, connect_when_ready
-from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.furnish import furnish
-from fastballoon_cli.ops.session import Session, connect_agent
-from fastballoon_cli.ops.vm_plan import Request, StartPlan, check, free_port, missing, plan
+from fastballoon_cli.host import procfs
+from fastballoon_cli.host.room import require_memory
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.furnish import furnish
+from fastballoon_cli.machine.plan import Request, StartPlan, check, missing, plan
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.session import Session, connect_agent
+from fastballoon_cli.machine.spec import QemuSpec
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Progress
-from fastballoon_cli.units import MIB, format_size
+from fastballoon_cli.qemu.qmp import Qmp, connect_when_ready
+from fastballoon_cli.units import format_size
 
 __all__ = [
     "Request",
     "StartPlan",
     "borrow",
     "check",
-    "free_port",
     "missing",
     "plan",
-    "require_host_memory",
     "require_new",
     "start",
     "stop",
     "touch",
 ]
 
-#: Kept free on the host beside the guest's memory, for QEMU itself and everybody else.
-_HOST_RESERVE = 512 * MIB
 #: What the guest's init writes to the console when sshd listens, and how long that is waited for.
 _READY = b"fastballoon: ready"
 _SSHD_SECONDS = 20.0
@@ -61,7 +59,7 @@ def require_new(name: str) -> None:
 
     :raise PreconditionError: one does.
     """
-    old = vms.load(name)
+    old = registry.load(name)
     if old and old.alive:
         raise PreconditionError(
             f"VM '{name}' runs already (pid {old.pid})",
@@ -100,7 +98,7 @@ def borrow(request: Request, progress: Progress, *, timeout: float = 120.0) -> I
             session.drop_agent()
             session.qmp.close()
             (session.guardian or booted.guardian).kill()  # of the QEMU that has the guest by now
-            vms.forget(request.name)
+            registry.forget(request.name)
 
 
 @dataclass(frozen=True)
@@ -146,28 +144,28 @@ def _attempt(request: Request, progress: Progress, timeout: float, held: ExitSta
     try:
         with ExitStack() as here:
             # Each attempt has a folder and a lock of its own: what guards QEMU removes the folder with it.
-            lock = here.enter_context(vms.lock(request.name, create=True))
+            lock = here.enter_context(registry.lock(request.name, create=True))
             booted = _attempt_locked(request, progress, timeout, lock)
             held.push(here.pop_all())
             return booted
     except KeyboardInterrupt:
-        vms.forget_unless_alive(request.name)  # it may have come between the making of the folder and its locking
+        registry.forget_unless_alive(request.name)  # it may have come between the making of the folder and its locking
         raise
 
 
 def _attempt_locked(request: Request, progress: Progress, timeout: float, lock: int) -> _Booted:
     require_new(request.name)
     try:
-        _clear(vms.vm_dir(request.name))
+        _clear(registry.vm_dir(request.name))
         return _boot(plan(request, progress), request, progress, timeout, lock)
     except BaseException:
-        vms.forget(request.name)
+        registry.forget(request.name)
         raise
 
 
 def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: float, lock: int) -> _Booted:
     spec = planned.spec
-    require_host_memory(spec.memory_bytes, f"a VM of {format_size(spec.memory_bytes)}")
+    require_memory(spec.memory_bytes, f"a VM of {format_size(spec.memory_bytes)}")
     _furnish(spec)
     progress.step(f"Booting '{spec.name}' ({format_size(spec.memory_bytes)}, {spec.cpus} CPUs, {spec.accel})")
     deadline = time.monotonic() + timeout
@@ -179,7 +177,7 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
         record = Record(
             spec=spec, kernel=request.kernel, qemu=request.qemu, pid=qemu.pid, started=started, built=planned.built
         )
-        vms.save(record)
+        registry.save(record)
         connect_when_ready(spec.qmp_socket, deadline=deadline, alive=record.require_alive).close()
         _await_sshd(record, deadline)
         try:
@@ -191,7 +189,7 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
         except FastballoonError as e:
             raise _with_console(e, spec) from e
         record = record.mark_ready()
-        vms.save(record)
+        registry.save(record)
         return _Booted(record, qemu, lock)
     except BaseException:
         qemu.kill()
@@ -213,20 +211,6 @@ def _await_sshd(record: Record, deadline: float) -> None:
         time.sleep(0.02)
 
 
-def require_host_memory(size: int, what: str) -> None:
-    """Check that the host has room for one more QEMU.
-
-    :param size: bytes of guest memory that it may come to hold.
-    :raise PreconditionError: it has not.
-    """
-    available = procfs.mem_available()
-    if available < size + _HOST_RESERVE:
-        raise PreconditionError(
-            f"the host has {format_size(available)} available, too little for {what}",
-            hint="stop other VMs (fastballoon vm list), or use a smaller --memory",
-        )
-
-
 def _with_console(error: FastballoonError, spec: QemuSpec) -> FastballoonError:
     tail = spec.console_log.read_text(errors="replace").splitlines()[-8:] if spec.console_log.exists() else []
     said = [error.details] if error.details else []
@@ -238,22 +222,22 @@ def stop(name: str, progress: Progress) -> None:
 
     :raise PreconditionError: there is none of that name, or somebody else holds it.
     """
-    with vms.lock(name):
+    with registry.lock(name):
         progress.step(f"Stopping '{name}'")
         try:
-            records = [vms.load(name), *vms.processes(name)]
-        except vms.UnknownRecordError as e:
+            records = [registry.load(name), *registry.processes(name)]
+        except registry.UnknownRecordError as e:
             if e.process is None:
                 raise
             procfs.kill(*e.process)
-            vms.await_end(*e.process)
+            registry.await_end(*e.process)
             records = []
         for record in records:
             if record and record.alive:
                 with suppress(QmpError, VmLostError), Qmp(record.spec.qmp_socket) as qmp:  # else it is killed
                     qmp.execute("quit")
-                vms.await_end(record.pid, record.started)
-        vms.forget(name)
+                registry.await_end(record.pid, record.started)
+        registry.forget(name)
 
 
 def touch(agent: AgentClient, progress: Progress, *, size: int | None = None, verify: bool = False) -> dict[str, Any]:

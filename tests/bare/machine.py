@@ -9,9 +9,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from fastballoon_cli.host import migration
-from fastballoon_cli.host.qmp import connect_when_ready
 from fastballoon_cli.process import Guarded
+from fastballoon_cli.qemu import migration
+from fastballoon_cli.qemu.qmp import connect_when_ready
 
 __all__ = ["Answer", "BareError", "Link", "Machine", "Move", "Spec"]
 

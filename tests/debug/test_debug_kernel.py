@@ -10,11 +10,11 @@ import time
 import pytest
 
 from fastballoon_cli.errors import QmpError
-from fastballoon_cli.host import vms
-from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.session import connect, hold, running
 from fastballoon_cli.ops import vm
-from fastballoon_cli.ops.session import connect, hold, running
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import BalloonDevice
 from tests.conftest import await_true, run_over
 from tests.debug.reports import reports
 
@@ -62,7 +62,7 @@ def _nothing_is_reported(guest):
 
 def findings():
     """Return what the guest's kernel has found, in its log or on its console."""
-    console = vms.load(NAME).spec.console_log.read_text(errors="replace")
+    console = registry.load(NAME).spec.console_log.read_text(errors="replace")
     return reports(console + run("dmesg"))
 
 

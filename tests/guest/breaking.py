@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastballoon_cli.host import vms
-from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.machine import registry
+from fastballoon_cli.qemu.qmp import Qmp
 from tests.conftest import await_true
 
 MIB = 1 << 20
@@ -22,7 +22,7 @@ def never_at_rest(name: str, *sizes: int, every: float = 0.05) -> Iterator[None]
 
     :param sizes: what the guest is to have, in bytes, in turn.
     """
-    record = vms.load(name)
+    record = registry.load(name)
     stop = threading.Event()
     given = []
 
@@ -45,12 +45,12 @@ def never_at_rest(name: str, *sizes: int, every: float = 0.05) -> Iterator[None]
 
 def boots(name: str) -> int:
     """Return how often a VM's guest has come up."""
-    return vms.load(name).spec.console_log.read_bytes().count(b"fastballoon: ready")
+    return registry.load(name).spec.console_log.read_bytes().count(b"fastballoon: ready")
 
 
 def has_panicked(name: str) -> bool:
     """Return whether a guest's kernel has ever panicked; with ``panic_on_warn=1`` each warning does it."""
-    return b"Kernel panic" in vms.load(name).spec.console_log.read_bytes()
+    return b"Kernel panic" in registry.load(name).spec.console_log.read_bytes()
 
 
 def balloon_device(tool, name: str) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from fastballoon_cli.errors import GuestError
-from fastballoon_cli.host import vms
-from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.session import Session, connect_agent, hold
 from fastballoon_cli.ops import vm as vm_ops
-from fastballoon_cli.ops.session import Session, connect_agent, hold
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import BalloonDevice
 
 MIB, GIB = 1 << 20, 1 << 30
 PAGE = 4096
@@ -84,7 +84,7 @@ def take(name: str, size: int, *, limit: float, after: float = 5.0) -> Took:
     :param limit: seconds until it is given up.
     :param after: go on asking so long after its end, or after it has its memory.
     """
-    record = vms.load(name)
+    record = registry.load(name)
     with connect_agent(record, timeout=20) as agent:
         before = agent.call("take_told")["oom_kill"]
         agent.call("take_start", size=size, seconds=300.0)
@@ -115,7 +115,7 @@ class Asking:
         self.seconds: list[float] = []
         self._stop = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(vms.load(name).spec.observer_socket))
+        self._socket.connect(str(registry.load(name).spec.observer_socket))
         self._file = self._socket.makefile("rw")
         self._file.readline()
         self._ask("qmp_capabilities")
@@ -153,7 +153,7 @@ def spinning(name: str, seconds: float) -> Iterator[dict[str, float]]:
     """Keep all CPUs of a guest busy meanwhile; at the end it is known for how long one of them was away."""
     found: dict[str, float] = {}
     begun = threading.Event()
-    with connect_agent(vms.load(name), timeout=20) as agent:
+    with connect_agent(registry.load(name), timeout=20) as agent:
 
         def spin() -> None:
             patience = seconds + 60

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fastballoon_cli.errors import TargetNotReachedError
+from fastballoon_cli.machine.session import connect_agent, hold
 from fastballoon_cli.ops import balloon
-from fastballoon_cli.ops.session import connect_agent, hold
 from fastballoon_cli.progress import Silent
 from tests.conftest import await_true, qemus_below
 

@@ -6,11 +6,12 @@ import time
 import pytest
 
 from fastballoon_cli.errors import QmpError
-from fastballoon_cli.host import drop_cache, procfs
-from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine.session import connect_agent, hold
 from fastballoon_cli.ops import cache, vm
-from fastballoon_cli.ops.session import connect_agent, hold
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu import drop_cache
+from fastballoon_cli.qemu.qmp import Qmp
 from tests.conftest import await_true, drops_its_cache_by, kernel_warnings
 
 pytestmark = pytest.mark.guest

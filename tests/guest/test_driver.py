@@ -2,10 +2,10 @@
 
 import pytest
 
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.ops import balloon, cache, migrate, vm
-from fastballoon_cli.ops.session import connect_agent, hold
+from fastballoon_cli.machine.session import connect_agent, hold
+from fastballoon_cli.ops import balloon, cache, migrate
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import BalloonDevice
 from tests.conftest import await_true, kernel_warnings
 
 pytestmark = pytest.mark.guest

@@ -4,11 +4,12 @@ import array
 
 import pytest
 
-from fastballoon_cli.host import free_pages, migration, procfs
-from fastballoon_cli.ops import balloon, meanwhile, migrate
-from fastballoon_cli.ops.handover import Handover
-from fastballoon_cli.ops.session import connect_agent, hold
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine.session import connect_agent, hold
+from fastballoon_cli.machine.switchover import Handover
+from fastballoon_cli.ops import balloon, migrate, workload
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu import free_pages, migration
 from tests.conftest import await_true, kernel_warnings
 from tests.guest.migrating import MIB
 
@@ -151,7 +152,7 @@ def test_each_page_that_differs_at_the_switchover_is_free(tool, boot, tmp_path):
     boot("compared", "--memory", "512M")
     tool.ok("--vm", "compared", "vm", "touch")
     with hold("compared", Silent(), need_agent=True) as session:
-        meanwhile.start_work(session.agent, bandwidth=LINK, timeout=100)
+        workload.start_work(session.agent, bandwidth=LINK, timeout=100)
         session.agent.close()
         session.agent = None
         with Handover(session) as pair:
@@ -176,7 +177,7 @@ def test_each_page_that_differs_at_the_switchover_is_free(tool, boot, tmp_path):
             source.execute("memsave", {"val": _VMEMMAP, "size": frames * _STRUCT_PAGE, "filename": pages})
             destination.execute("cont")
         session.agent = connect_agent(session.record, timeout=20)
-        assert meanwhile.end_work(session.agent).mismatches == 0
+        assert workload.end_work(session.agent).mismatches == 0
     buddy, cpus = _free_frames((tmp_path / "pages").read_bytes())
     # They are what they are taken for: about as many as the guest has free.
     assert 0.5 < len(buddy) / frames < 1

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fastballoon_cli.machine.session import connect_agent, hold
 from fastballoon_cli.ops import migrate, vm
-from fastballoon_cli.ops.session import connect_agent, hold
 from fastballoon_cli.progress import Silent
 from tests.conftest import kernel_warnings
 from tests.guest.breaking import MIB

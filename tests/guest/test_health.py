@@ -2,11 +2,11 @@
 
 import pytest
 
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.virtio_mem import VirtioMemDevice
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import balloon, migrate, vm
-from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.virtio_mem import VirtioMemDevice
 from tests.conftest import kernel_warnings
 from tests.guest.strained import GIB, MIB, PAGE, on_both, settled, shared_rss, spinning
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fastballoon_cli.host import procfs
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import balloon, vm
-from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
 from tests.conftest import await_true
 from tests.guest.strained import GIB, MIB, Asking, without_huge_pages

@@ -7,11 +7,12 @@ import time
 import pytest
 
 from fastballoon_cli.errors import GuestError
-from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.qmp import Qmp
-from fastballoon_cli.ops.session import hold
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.qmp import Qmp
 from tests.conftest import await_true, qemus_below
 
 pytestmark = pytest.mark.guest
@@ -51,7 +52,7 @@ def slow(tool, boot):
 
 
 def observe(vm, command):
-    with Qmp(vms.load(vm).spec.observer_socket) as qmp:
+    with Qmp(registry.load(vm).spec.observer_socket) as qmp:
         return qmp.execute(command)
 
 
@@ -59,7 +60,7 @@ def begin_inflating(tool, vm):
     """Start the tool, and stop the guest in the middle of its inflation."""
     process = tool.start("--vm", vm, "inflate", "--target", "3G")
     since = time.monotonic()
-    with Qmp(vms.load(vm).spec.observer_socket) as qmp:
+    with Qmp(registry.load(vm).spec.observer_socket) as qmp:
         device = BalloonDevice(qmp)
         await_true(lambda: device.size() > 0, what="the balloon to grow")
         qmp.execute("stop")
@@ -98,7 +99,7 @@ def test_a_second_tool_on_the_same_vm_is_told_who_has_it(tool, slow):
 
 def test_a_killed_qemu_is_a_lost_vm(tool, slow):
     process, since = begin_inflating(tool, slow)
-    record = vms.load(slow)
+    record = registry.load(slow)
     killed = time.monotonic()
     os.kill(record.pid, signal.SIGKILL)
     ran = tool.finish(process, since=since)
@@ -159,7 +160,7 @@ def test_a_smaller_target_is_sent_to_deflate(tool, fast):
 def test_a_name_that_runs_already(tool, fast):
     error = tool.refused(3, "vm", "start", "--name", fast)
     assert "runs already" in error["message"]
-    assert procfs.start_time(vms.load(fast).pid)
+    assert procfs.start_time(registry.load(fast).pid)
 
 
 def test_a_host_with_too_little_memory(tool):

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from fastballoon_cli.host import drop_cache
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import vm
-from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu import drop_cache
 from tests.conftest import await_true, kernel_warnings
 from tests.guest.breaking import (
     DRIVER,

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fastballoon_cli.host import migration, vms
-from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.session import connect_agent, hold
 from fastballoon_cli.ops import migrate, vm
-from fastballoon_cli.ops.session import connect_agent, hold
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu import migration
+from fastballoon_cli.qemu.qmp import Qmp
 from tests.conftest import kernel_warnings, qemus_below
 from tests.guest.migrating import MIB, SLOW, begin, generation, let_go, one_qemu_has_the_guest
 
@@ -31,7 +32,7 @@ def moving(tool):
 
 
 def test_there_and_back_with_name_ssh_and_agent(tool, moving):
-    pids = [vms.load(moving).pid]
+    pids = [registry.load(moving).pid]
     marker = tool.in_guest(moving, "date +%s%N > /run/marker; cat /run/marker")
     for balloon in (0, 256 * MIB):
         before = generation(moving)
@@ -87,7 +88,7 @@ def test_skipping_what_nobody_tells_of_is_refused(tool, moving):
 def test_free_page_hinting_is_used_and_named_and_refused_with_postcopy(tool, boot):
     boot("hint", "--variant", "stock", "--memory", "512M", "--balloon-options", "free-page-hint=on")
     for postcopy in (True, False):
-        with Qmp(vms.load("hint").spec.qmp_socket) as qmp:
+        with Qmp(registry.load("hint").spec.qmp_socket) as qmp:
             migration.set_capabilities(qmp, {"postcopy-ram": postcopy})
         assert tool.ok("vm", "status", "hint")["skip_free_method"] == "free-page-hint"
         if postcopy:

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
-from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.host.qemu import QemuSpec
-from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.session import hold
+from fastballoon_cli.machine.spec import QemuSpec
 from fastballoon_cli.ops import migrate
-from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.qmp import Qmp
 from tests.conftest import await_true, kernel_warnings, qemus_below
 from tests.guest.migrating import MIB, SLOW, begin, generation, one_qemu_has_the_guest
 
@@ -40,7 +41,7 @@ def await_rescue(name):
 
     def is_free():
         try:
-            with vms.lock(name):
+            with registry.lock(name):
                 return True
         except PreconditionError:
             return False
@@ -132,8 +133,8 @@ def test_a_tool_killed_at_any_moment_leaves_one_qemu_with_the_guest(tool, moving
 def test_a_killed_destination_fails_the_migration_only(tool, moving):
     before = generation(moving)
     process, _ = begin(tool, moving)
-    source, destination = vms.processes(moving)
-    assert source.pid == vms.load(moving).pid
+    source, destination = registry.processes(moving)
+    assert source.pid == registry.load(moving).pid
     since = time.monotonic()
     os.kill(destination.pid, signal.SIGKILL)
     ran = tool.finish(process, since=since)
@@ -147,7 +148,7 @@ def test_a_killed_source_is_a_lost_vm_and_takes_the_destination_along(tool, boot
     boot("doomed", "--variant", "stock", "--memory", "512M")
     process, _ = begin(tool, "doomed")
     since = time.monotonic()
-    os.kill(vms.load("doomed").pid, signal.SIGKILL)
+    os.kill(registry.load("doomed").pid, signal.SIGKILL)
     ran = tool.finish(process, since=since)
     assert ran.code == 128, ran.out
     assert ran.seconds < 10
@@ -188,7 +189,7 @@ def test_a_destination_killed_after_the_switchover_is_a_lost_vm(tool, boot, monk
     seen = []
 
     def kill_it(destination, progress):
-        source, target = vms.processes("late")
+        source, target = registry.processes("late")
         with Qmp(source.spec.observer_socket) as qmp:
             seen.append(qmp.execute("query-status")["status"])
         os.kill(target.pid, signal.SIGKILL)

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from fastballoon_cli.host.balloon import BalloonDevice
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import vm
-from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import BalloonDevice
 from tests.conftest import kernel_warnings
 from tests.guest.strained import GIB, MIB, aim, settled, take
 

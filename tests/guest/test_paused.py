@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 
 from fastballoon_cli.errors import QmpError
-from fastballoon_cli.host import migration, vms
-from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.machine import registry
+from fastballoon_cli.qemu import migration
+from fastballoon_cli.qemu.qmp import Qmp
 from tests.conftest import await_true
 
 pytestmark = pytest.mark.guest
@@ -20,7 +21,7 @@ FAST_MEMORY = "512M"
 
 @contextmanager
 def observing(vm):
-    with Qmp(vms.load(vm).spec.observer_socket) as qmp:
+    with Qmp(registry.load(vm).spec.observer_socket) as qmp:
         yield qmp
 
 
@@ -44,7 +45,7 @@ def test_a_deflation_of_a_paused_guest_takes_effect_when_it_runs(tool, fast):
 
 
 def test_a_qemu_that_was_stopped_is_named(tool, fast):
-    pid = vms.load(fast).pid
+    pid = registry.load(fast).pid
     os.kill(pid, 19)
     try:
         assert f"kill -CONT {pid}" in tool.refused(4, "--vm", fast, "deflate")["hint"]

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import balloon, vm
-from fastballoon_cli.ops.session import hold
 from fastballoon_cli.progress import Silent
 from tests.conftest import kernel_warnings
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import paramiko
 
-from fastballoon_cli.host import vms
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.qemu import BALLOON_ID
-from fastballoon_cli.host.qmp import Qmp
-from fastballoon_cli.ops.session import connect, running
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.session import connect, running
+from fastballoon_cli.machine.spec import BALLOON_ID
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.qmp import Qmp
 from tests.conftest import await_true, run_over
 
 MIB = 1 << 20
@@ -106,7 +106,7 @@ class Hostile:
 
     def complaints(self) -> list[str]:
         """Return what is on the guest's console that should not be, and in its log."""
-        record = vms.load(self.name)
+        record = registry.load(self.name)
         console = record.spec.console_log.read_text(errors="replace") if record else ""
         return [line for line in (console + self.run("dmesg")).splitlines() if _REPORT.search(line)]
 

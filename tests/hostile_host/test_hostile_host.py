@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from fastballoon_cli.errors import QmpError
-from fastballoon_cli.host import vms
+from fastballoon_cli.machine import registry
 from tests.conftest import await_true
 from tests.hostile_host.host import (
     ANSWERS,
@@ -34,7 +34,7 @@ FULL = 256 * MIB
 @pytest.fixture
 def host(tool):
     """A guest at rest, which the tests share for as long as each leaves it so."""
-    record = vms.load(NAME)
+    record = registry.load(NAME)
     if record is None or not record.alive:
         options = ("--memory", "512M", "--qemu", "fast-hostile", "--append", "panic_on_warn=1")
         tool.ok("--timeout", "300", "vm", "start", "--name", NAME, *options, timeout=400)

@@ -10,11 +10,11 @@ import pytest
 
 from fastballoon_cli import build
 from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.features import abilities
-from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp, connect_when_ready
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.features import abilities
+from fastballoon_cli.qemu.qmp import CommandNotFoundError, Qmp, connect_when_ready
 
 pytestmark = pytest.mark.qemu
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastballoon_cli.host.keys import make_key_pair
-from fastballoon_cli.host.vms import Record
+from fastballoon_cli.guest.keys import make_key_pair
+from fastballoon_cli.machine.registry import Record
 from tests.unit.made import GIB, record
 
 _BALLOON = "/machine/peripheral/balloon0"

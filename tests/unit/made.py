@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.host.qemu import QemuSpec
-from fastballoon_cli.host.vms import Record
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.spec import QemuSpec
 from fastballoon_cli.results.bench import BenchResult, Case
 from fastballoon_cli.results.curve import Curve
 from fastballoon_cli.results.model import Change, Counts, MoveResult, Phases
@@ -138,7 +139,7 @@ def migration():
 
 def record(name, pid=None, started=None, *, generation=0, **changes):
     """Put a VM into the registry whose QEMU is this very process, or another one."""
-    folder = vms.vm_dir(name)
+    folder = registry.vm_dir(name)
     folder.mkdir(parents=True, exist_ok=True)
     values = dict(
         name=name, binary=Path("q"), firmware=(), kernel=Path("k"), rootfs=Path("r"), memory_bytes=GIB, cpus=1,
@@ -148,5 +149,5 @@ def record(name, pid=None, started=None, *, generation=0, **changes):
     started = procfs.start_time(pid) if started is None else started
     made = Record(spec=QemuSpec(**values | changes), kernel="fast", qemu="fast", pid=pid, started=started, ready=True)
     made.spec.process_directory.mkdir(exist_ok=True)
-    vms.save(made)
+    registry.save(made)
     return made

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastballoon_cli.errors import PreconditionError
-from fastballoon_cli.host import accel
+from fastballoon_cli.machine import accel
 from fastballoon_cli.progress import Silent
 
 BUSY = subprocess.TimeoutExpired("qemu", 8)

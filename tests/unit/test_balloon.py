@@ -2,10 +2,10 @@
 
 import pytest
 
-from fastballoon_cli.host.balloon import DeviceCounters, QueueCounters
+from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import balloon
-from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import DeviceCounters, QueueCounters
 
 BEFORE = {"inflate_oom_pauses": 1, "inflate_floor": 2, "inflate_exhausted": 3}
 

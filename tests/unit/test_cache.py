@@ -1,11 +1,11 @@
 import pytest
 
 from fastballoon_cli.errors import GuestError, NotInTimeError
-from fastballoon_cli.host.drop_cache import Answer
-from fastballoon_cli.host.vms import Record
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import cache
-from fastballoon_cli.ops.session import Session
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.drop_cache import Answer
 
 MEMORY = {"Cached": 600, "Shmem": 100, "Buffers": 50, "SReclaimable": 30, "MemFree": 1000}
 

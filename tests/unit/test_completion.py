@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fastballoon_cli.host import vms
+from fastballoon_cli.machine import registry
 from tests.unit.made import record
 
 
@@ -18,7 +18,7 @@ def running(tmp_path, monkeypatch):
     record("database")
     record("dead", started=1)
     record("newer")
-    path = vms.vm_dir("newer") / "vm.json"
+    path = registry.vm_dir("newer") / "vm.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
 
 

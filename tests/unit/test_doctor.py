@@ -7,11 +7,12 @@ import pytest
 
 from fastballoon_cli import build
 from fastballoon_cli.errors import PreconditionError, QmpError
-from fastballoon_cli.host import accel, procfs
-from fastballoon_cli.host.features import Abilities, abilities
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import accel
 from fastballoon_cli.ops import doctor
 from fastballoon_cli.ops.doctor import Status, examine
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.features import Abilities, abilities
 
 GIB = 1 << 30
 

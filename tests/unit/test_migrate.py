@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from fastballoon_cli.errors import IntegrityError, MigrationError, PreconditionError
-from fastballoon_cli.host import free_pages, migration
-from fastballoon_cli.host.features import with_features
-from fastballoon_cli.ops import meanwhile, migrate
+from fastballoon_cli.ops import migrate, workload
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu import free_pages, migration
+from fastballoon_cli.qemu.features import with_features
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified, migrate_sample
 from fastballoon_cli.results.model import Change
 from fastballoon_cli.results.page.terminal import terminal
@@ -161,11 +161,11 @@ class Agent:
 )
 def test_what_was_not_checked_is_not_whole(answer, message):
     with pytest.raises(IntegrityError, match=message):
-        meanwhile.end_work(Agent(answer))
+        workload.end_work(Agent(answer))
 
 
 def test_what_was_checked_is_told():
-    assert meanwhile.end_work(Agent({"pages": 100, "mismatches": 0, "failed": []})) == Verified(100, 0)
+    assert workload.end_work(Agent({"pages": 100, "mismatches": 0, "failed": []})) == Verified(100, 0)
 
 
 def result(**changes):

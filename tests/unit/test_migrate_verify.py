@@ -3,10 +3,10 @@
 import pytest
 
 from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError
-from fastballoon_cli.host import migration
-from fastballoon_cli.ops import meanwhile, migrate
-from fastballoon_cli.ops.session import Session
+from fastballoon_cli.machine.session import Session
+from fastballoon_cli.ops import migrate, workload
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu import migration
 from fastballoon_cli.results.migration import Verified
 
 
@@ -47,7 +47,7 @@ def moved(monkeypatch):
     def move(*agents, error=None, verify=True):
         left = list(agents)
         name = type("Spec", (), {"name": "v"})()
-        record = type("R", (), {"spec": name})()
+        record = type("R", (), {"spec": name, "name": "v"})()
         session = Session(record, None, left.pop(0), Silent())
 
         def connect(_record, timeout):
@@ -65,7 +65,7 @@ def moved(monkeypatch):
             return ran
 
         monkeypatch.setattr(migrate, "connect_agent", connect)
-        monkeypatch.setattr(meanwhile, "connect_agent", connect)
+        monkeypatch.setattr(workload, "connect_agent", connect)
         monkeypatch.setattr(migrate, "check", lambda *_: None)
         monkeypatch.setattr(migrate, "Handover", Pair)
         monkeypatch.setattr(migrate, "_set_up", lambda *_: None)

@@ -3,9 +3,9 @@
 import pytest
 
 from fastballoon_cli.errors import GuestError, QmpError, TargetNotReachedError
-from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops import host_gain, moving
-from fastballoon_cli.ops.session import Session
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.session import Session
+from fastballoon_cli.ops import host_gain, resize
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.model import Change
 
@@ -47,7 +47,7 @@ class Heard(Silent):
 
 def wait(device, target, *, timeout=10.0, why=lambda: None, progress=None):
     session = Session(None, Monitor(), None, Silent(), met=True)
-    return moving._wait(session, device, target, timeout, progress or Silent(), why, [])
+    return resize._wait(session, device, target, timeout, progress or Silent(), why, [])
 
 
 ENDS = [QmpError("no answer"), GuestError("no answer"), KeyboardInterrupt(), SystemExit(1), RuntimeError()]
@@ -83,7 +83,7 @@ def test_a_target_that_cannot_be_set_back_is_said_and_hides_no_reason():
 
 
 def test_a_stall_is_said_with_a_hint_that_fits(monkeypatch):
-    monkeypatch.setattr(moving, "_STALL_SECONDS", 0.05)
+    monkeypatch.setattr(resize, "_STALL_SECONDS", 0.05)
     with pytest.raises(TargetNotReachedError) as grown:
         wait(Device(100), 300)
     assert "ask for less" in grown.value.hint
@@ -96,7 +96,7 @@ def test_a_stall_is_said_with_a_hint_that_fits(monkeypatch):
 def gain(given, before, after, *, inhibited=None, memory=4 * GIB):
     record = Record.__new__(Record)
     object.__setattr__(record, "spec", type("Spec", (), {"memory_bytes": memory}))
-    driven = moving.Driven(1.0, 1.0, Change(0, given), Change(before, after), Change(None, None), None)
+    driven = resize.Driven(1.0, 1.0, Change(0, given), Change(before, after), Change(None, None), None)
     return host_gain.remarks(record, driven, inhibited=inhibited)
 
 

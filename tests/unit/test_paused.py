@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fastballoon_cli.host import vms
+from fastballoon_cli.machine import registry
 from tests.conftest import await_true
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import GIB
@@ -209,4 +209,4 @@ def test_a_vm_that_runs_cannot_be_started_not_even_dry(qemu):
     code, document, _ = run("vm", "start", "--name", "v", "--dry-run")
     assert code == 3
     assert "runs already" in document["error"]["message"]
-    assert vms.load("v")
+    assert registry.load("v")

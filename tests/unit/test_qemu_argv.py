@@ -3,7 +3,7 @@ from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
-from fastballoon_cli.host.qemu import QemuSpec
+from fastballoon_cli.machine.spec import QemuSpec
 
 
 def spec(**changes):

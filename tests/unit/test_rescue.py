@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastballoon_cli
-from fastballoon_cli.host import vms
-from fastballoon_cli.ops import handover
+from fastballoon_cli.machine import registry, switchover
 from tests.conftest import await_true
 from tests.unit.made import record
 
@@ -22,7 +21,7 @@ def runtime(tmp_path, monkeypatch):
 
 def rescue(name, cwd):
     return subprocess.run(
-        handover.rescue_command(name), cwd=cwd, capture_output=True, text=True, timeout=30, check=False
+        switchover.rescue_command(name), cwd=cwd, capture_output=True, text=True, timeout=30, check=False
     )
 
 
@@ -39,7 +38,7 @@ def test_it_runs_wherever_the_user_is(tmp_path, where):
     left.mkdir()
     ended = rescue("v", folder)
     assert ended.returncode == 0, ended.stderr
-    assert vms.load("v") == made
+    assert registry.load("v") == made
     assert not left.exists()
 
 
@@ -47,7 +46,7 @@ def test_it_kills_nobody_whom_it_knows_too_little_about(tmp_path):
     """A destination that may have the guest stays; who works with the VM next settles it."""
     child = tmp_path / "child"
     record("v")
-    (vms.vm_dir("v") / "vm.json").write_text("{}")
+    (registry.vm_dir("v") / "vm.json").write_text("{}")
     line = (
         "import subprocess, sys; "
         f"open({str(child)!r}, 'w').write(str(subprocess.Popen(['sleep', '1000'], stdout=-3, stderr=-3).pid)); "
@@ -58,10 +57,10 @@ def test_it_kills_nobody_whom_it_knows_too_little_about(tmp_path):
     try:
         assert ended.returncode == 1
         assert "cannot be read" in ended.stderr
-        assert vms.procfs.start_time(pid)
+        assert registry.procfs.start_time(pid)
     finally:
-        vms.procfs.kill(pid, vms.procfs.start_time(pid))
-        await_true(lambda: vms.procfs.start_time(pid) is None)
+        registry.procfs.kill(pid, registry.procfs.start_time(pid))
+        await_true(lambda: registry.procfs.start_time(pid) is None)
 
 
 def test_a_vm_that_was_not_to_outlive_the_tool_does_not(tmp_path):
@@ -71,9 +70,9 @@ def test_a_vm_that_was_not_to_outlive_the_tool_does_not(tmp_path):
     line = (
         "import os, subprocess, sys; "
         f"open({str(child)!r}, 'w').write(str(subprocess.Popen(['sleep', '1000'], stdout=-3, stderr=-3).pid)); "
-        f"os.execv(sys.executable, {handover.rescue_command('v', ends=True)!r})"
+        f"os.execv(sys.executable, {switchover.rescue_command('v', ends=True)!r})"
     )
     ended = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 0, ended.stderr
-    await_true(lambda: vms.procfs.start_time(int(child.read_text())) is None)
-    assert not vms.vm_dir("v").exists()
+    await_true(lambda: registry.procfs.start_time(int(child.read_text())) is None)
+    assert not registry.vm_dir("v").exists()

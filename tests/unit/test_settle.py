@@ -3,7 +3,7 @@
 import pytest
 
 from fastballoon_cli.errors import QmpError, VmLostError
-from fastballoon_cli.ops import settle as settling
+from fastballoon_cli.machine import settle as settling
 from tests.unit.monitor import Monitor
 
 
@@ -48,15 +48,15 @@ def records(monkeypatch):
         return monitors[generation]
 
     monkeypatch.setattr(settling, "Qmp", connect)
-    monkeypatch.setattr(settling.vms, "load", lambda name: saved[-1] if saved else source)
-    monkeypatch.setattr(settling.vms, "save", saved.append)
-    monkeypatch.setattr(settling.vms, "forget_processes", lambda record: None)
+    monkeypatch.setattr(settling.registry, "load", lambda name: saved[-1] if saved else source)
+    monkeypatch.setattr(settling.registry, "save", saved.append)
+    monkeypatch.setattr(settling.registry, "forget_processes", lambda record: None)
 
     def end(pid, _started):
         (source, target)[pid].killed = True
 
     monkeypatch.setattr(settling.procfs, "kill", end)
-    monkeypatch.setattr(settling.vms, "await_end", end)
+    monkeypatch.setattr(settling.registry, "await_end", end)
     return source, target, monitors, saved
 
 

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.progress import Silent
 from tests.conftest import await_true
@@ -43,7 +44,7 @@ def sleeper():
 def newer(name, pid):
     """A VM that a newer tool has started."""
     record(name, pid)
-    path = vms.vm_dir(name) / "vm.json"
+    path = registry.vm_dir(name) / "vm.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2, "spec": "of another kind"}))
 
 
@@ -60,7 +61,7 @@ def test_a_vm_of_another_version_is_listed_and_can_be_stopped(fastballoon, sleep
     assert refused.returncode == 3
     assert "vm stop newer" in json.loads(refused.stdout)["error"]["hint"]
     assert fastballoon("vm", "stop", "newer").returncode == 0
-    assert not vms.vm_dir("newer").exists()
+    assert not registry.vm_dir("newer").exists()
     await_true(lambda: qemu.poll() is not None)
 
 
@@ -79,7 +80,7 @@ def test_one_silent_monitor_does_not_hide_the_others(fastballoon, sleeper):
 def test_stopping_all_goes_on_past_one_that_is_in_use(fastballoon, sleeper):
     for name in ("a", "b", "c"):
         newer(name, sleeper().pid)
-    with vms.lock("b"):
+    with registry.lock("b"):
         ended = fastballoon("--json", "vm", "stop", "--all")
     assert ended.returncode == 3
     document = json.loads(ended.stdout)
@@ -93,10 +94,10 @@ def test_stopping_all_goes_on_past_one_that_is_in_use(fastballoon, sleeper):
 def test_stopping_ends_both_qemus_of_a_migration_that_nobody_brought_to_an_end(sleeper):
     source, target = (record("v", sleeper().pid, generation=number) for number in (0, 1))
     for one in (source, target):
-        vms.save_process(one)
+        registry.save_process(one)
     vm_ops.stop("v", Silent())
     assert procfs.start_time(source.pid) is procfs.start_time(target.pid) is None
-    assert not vms.vm_dir("v").exists()
+    assert not registry.vm_dir("v").exists()
 
 
 def test_a_session_whose_guest_says_no_goodbye_ends(fastballoon, tmp_path):

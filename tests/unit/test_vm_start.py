@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastballoon_cli.errors import GuestError, PreconditionError, VmLostError
-from fastballoon_cli.host import vms
+from fastballoon_cli.machine import registry
 from fastballoon_cli.ops import vm
 from fastballoon_cli.progress import Silent
 from tests.conftest import await_true
@@ -39,7 +39,7 @@ def boots(tmp_path, monkeypatch):
     monkeypatch.setattr(vm, "plan", lambda request, progress: None)
 
     def boot(planned, request, progress, timeout, lock):
-        assert vms.vm_dir("v").is_dir()
+        assert registry.vm_dir("v").is_dir()
         assert 0 < timeout <= 100
         outcomes.had.append(timeout)
         outcome = outcomes.pop(0)
@@ -78,7 +78,7 @@ def test_a_qemu_that_ends_is_not_started_again(boots):
     boots += [VmLostError("QEMU ended", details="out of memory")]
     with pytest.raises(VmLostError):
         start(Silent())
-    assert not vms.vm_dir("v").exists()
+    assert not registry.vm_dir("v").exists()
 
 
 def test_a_guest_that_never_comes_up_is_an_error_in_the_end(boots):
@@ -99,11 +99,17 @@ def test_on_a_busy_host_another_attempt_has_more_time(boots):
 
 @pytest.mark.parametrize(
     ("where", "what"),
-    [(pathlib.Path, "mkdir"), (vms.os, "open"), (vms.fcntl, "flock"), (pathlib.Path, "write_text"), (vm.vms, "load")],
+    [
+        (pathlib.Path, "mkdir"),
+        (registry.os, "open"),
+        (registry.fcntl, "flock"),
+        (pathlib.Path, "write_text"),
+        (vm.registry, "load"),
+    ],
     ids=["folder made", "folder opened", "folder locked", "holder told", "looked for another"],
 )
 def test_ctrl_c_at_any_moment_before_qemu_leaves_no_folder(boots, monkeypatch, where, what):
-    whole, folder, made = getattr(where, what), vms.vm_dir("v"), []
+    whole, folder, made = getattr(where, what), registry.vm_dir("v"), []
 
     def and_ctrl_c(*arguments, **keywords):
         result = whole(*arguments, **keywords)
@@ -128,12 +134,12 @@ def test_whoever_guards_a_killed_start_holds_the_vm_until_its_folder_is_gone(tmp
         [sys.executable, "-c", """
 import os, time
 from pathlib import Path
-from fastballoon_cli.host import vms
+from fastballoon_cli.machine import registry
 from fastballoon_cli.ops import vm
 from fastballoon_cli.progress import Silent
 
 class Spec:
-    name, memory_bytes, cpus, accel, directory = "v", 1, 1, "tcg", vms.vm_dir("v")
+    name, memory_bytes, cpus, accel, directory = "v", 1, 1, "tcg", registry.vm_dir("v")
     qemu_log = directory / "log"
     def argv(self):
         return ["sleep", "1000"]
@@ -153,11 +159,11 @@ vm.start(vm.Request(name="v"), Silent())
     os.kill(guardian, signal.SIGSTOP)
     tool.kill()
     tool.wait()
-    with pytest.raises(PreconditionError, match="in use"), vms.lock("v", create=True):
+    with pytest.raises(PreconditionError, match="in use"), registry.lock("v", create=True):
         pass
-    assert vms.vm_dir("v").exists()
+    assert registry.vm_dir("v").exists()
     os.kill(guardian, signal.SIGCONT)
-    await_true(lambda: not vms.vm_dir("v").exists())
+    await_true(lambda: not registry.vm_dir("v").exists())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
@@ -167,14 +173,14 @@ def test_a_borrowed_vm_ends_with_the_tool_whatever_ends_that(tmp_path, monkeypat
         [sys.executable, "-c", """
 import time
 from fastballoon_cli.__main__ import _interrupt_on_signals
-from fastballoon_cli.host import vms
+from fastballoon_cli.machine import registry
 from fastballoon_cli.ops import vm
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Silent
 from tests.unit.made import record
 
 def boot(planned, request, progress, timeout, lock):
-    qemu = Guarded(["sleep", "1000"], stdout=-3, cleanup=vms.vm_dir("v"), hold=[lock])
+    qemu = Guarded(["sleep", "1000"], stdout=-3, cleanup=registry.vm_dir("v"), hold=[lock])
     return vm._Booted(record("v", qemu.pid), qemu, lock)
 
 class Nobody:
@@ -201,8 +207,8 @@ with vm.borrow(vm.Request(name="v"), Silent()) as session:
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     qemu = int(tool.stdout.readline())
-    with pytest.raises(PreconditionError, match="in use"), vms.lock("v"):
+    with pytest.raises(PreconditionError, match="in use"), registry.lock("v"):
         pass
     tool.send_signal(number)
     tool.wait(20)
-    await_true(lambda: vms.procfs.start_time(qemu) is None and not vms.vm_dir("v").exists())
+    await_true(lambda: registry.procfs.start_time(qemu) is None and not registry.vm_dir("v").exists())

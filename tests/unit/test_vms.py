@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from fastballoon_cli.errors import PreconditionError, UsageError
-from fastballoon_cli.host import procfs, vms
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
 from tests.unit.made import record
 
 
@@ -20,18 +21,18 @@ def runtime(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["", "-x", "A", "a/b", "..", "a" * 33, "a b"])
 def test_refuses_names_that_are_no_names(name):
     with pytest.raises(UsageError, match="cannot be a VM's name"):
-        vms.vm_dir(name)
+        registry.vm_dir(name)
 
 
 def test_a_second_holder_is_told_who_holds_the_vm(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["fastballoon", "inflate", "--vm", "a"])
     who = rf"VM 'a' is in use by 'fastballoon inflate --vm a' \(pid {os.getpid()}\)"
-    with vms.lock("a", create=True):
-        with pytest.raises(PreconditionError, match=who), vms.lock("a"):
+    with registry.lock("a", create=True):
+        with pytest.raises(PreconditionError, match=who), registry.lock("a"):
             pass
-        with vms.lock("b", create=True):
+        with registry.lock("b", create=True):
             pass
-    with vms.lock("a"):
+    with registry.lock("a"):
         pass
 
 
@@ -39,19 +40,19 @@ def test_a_killed_holder_leaves_no_lock(runtime):
     holder = subprocess.Popen(
         [sys.executable, "-c", """
 import time
-from fastballoon_cli.host import vms
-with vms.lock("a", create=True):
+from fastballoon_cli.machine import registry
+with registry.lock("a", create=True):
     print("held", flush=True)
     time.sleep(1000)
 """],
         stdout=subprocess.PIPE,
     )  # fmt: skip
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(PreconditionError), vms.lock("a"):
+    with pytest.raises(PreconditionError), registry.lock("a"):
         pass
     holder.kill()
     holder.wait()
-    with vms.lock("a"):
+    with registry.lock("a"):
         pass
 
 
@@ -59,7 +60,7 @@ def test_the_runtime_folder_must_be_private(runtime):
     runtime.mkdir(mode=0o755)
     runtime.chmod(0o755)
     with pytest.raises(PreconditionError, match="private"):
-        vms.vm_dir("a")
+        registry.vm_dir("a")
 
 
 def test_a_process_is_known_by_pid_and_start_time():
@@ -74,16 +75,16 @@ def test_a_process_is_known_by_pid_and_start_time():
 
 
 def test_a_vm_without_a_folder_is_not_held_but_an_error(runtime):
-    with pytest.raises(PreconditionError, match="there is no VM 'a'"), vms.lock("a"):
+    with pytest.raises(PreconditionError, match="there is no VM 'a'"), registry.lock("a"):
         pass
     assert not (runtime / "a").exists()
 
 
 def test_the_holder_of_the_next_vm_of_that_name_is_left_alone(runtime):
-    first = vms.lock("a", create=True)
+    first = registry.lock("a", create=True)
     first.__enter__()
-    vms.forget("a")
-    with vms.lock("a", create=True):
+    registry.forget("a")
+    with registry.lock("a", create=True):
         first.__exit__(None, None, None)
         assert (runtime / "a" / "holder.json").exists()
 
@@ -99,7 +100,7 @@ def test_a_record_says_its_version_and_fields_that_joined_later_are_left_out(run
     assert json.loads((runtime / "a" / "vm.json").read_text())["schema_version"] == 1
     spec = json.loads((runtime / "a" / "vm.json").read_text())["spec"]
     change(runtime, "a", new=1, spec=spec | {"new": 2})
-    assert vms.load("a") == saved
+    assert registry.load("a") == saved
 
 
 @pytest.mark.parametrize(
@@ -109,27 +110,27 @@ def test_a_record_says_its_version_and_fields_that_joined_later_are_left_out(run
 def test_a_record_of_another_version_is_named(runtime, changes, reason):
     record("a")
     change(runtime, "a", **changes)
-    with pytest.raises(vms.UnknownRecordError, match=reason) as unknown:
-        vms.load("a")
+    with pytest.raises(registry.UnknownRecordError, match=reason) as unknown:
+        registry.load("a")
     assert unknown.value.process == (os.getpid(), procfs.start_time(os.getpid()))
-    assert vms.forget_unless_alive("a")
+    assert registry.forget_unless_alive("a")
     change(runtime, "a", pid=None)
-    assert vms.forget_unless_alive("a")  # nobody can say that its QEMU has ended
+    assert registry.forget_unless_alive("a")  # nobody can say that its QEMU has ended
     change(runtime, "a", pid=os.getpid(), started=1)
-    assert not vms.forget_unless_alive("a")
+    assert not registry.forget_unless_alive("a")
     assert not (runtime / "a").exists()
 
 
 def test_half_a_record_is_no_record(runtime):
     record("a")
     (runtime / "a" / "vm.json").write_text("{")
-    with pytest.raises(vms.UnknownRecordError):
-        vms.load("a")
+    with pytest.raises(registry.UnknownRecordError):
+        registry.load("a")
 
 
 def test_a_vm_that_goes_away_while_it_is_looked_at_does_not_live(runtime, monkeypatch):
     record("a")
-    monkeypatch.setattr(vms, "load", lambda name: None)
-    monkeypatch.setattr(vms.Path, "iterdir", lambda self: os.scandir(self / "gone"))
-    assert vms.processes("a") == []
-    assert not vms.lives("a")
+    monkeypatch.setattr(registry, "load", lambda name: None)
+    monkeypatch.setattr(registry.Path, "iterdir", lambda self: os.scandir(self / "gone"))
+    assert registry.processes("a") == []
+    assert not registry.lives("a")

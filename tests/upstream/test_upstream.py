@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastballoon_cli import build
-from fastballoon_cli.host import accel
+from fastballoon_cli.machine import accel
 from fastballoon_cli.progress import Silent
 from tests.upstream.wrapper import FORCED, wrapped
 

@@ -1,6 +1,5 @@
 """What a VM that is to be started needs: builds, and a command line."""
 
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +7,16 @@ from typing import Any
 
 from fastballoon_cli import build
 from fastballoon_cli.errors import UsageError
-from fastballoon_cli.host import accel, vms
-from fastballoon_cli.host.features import abilities, with_features
-from fastballoon_cli.host.qemu import DEFAULT_MEMORY_BYTES, QemuSpec
-from fastballoon_cli.ops.furnish import furnish
+from fastballoon_cli.host.room import free_port
+from fastballoon_cli.machine import accel, registry
+from fastballoon_cli.machine.furnish import furnish
+from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES, QemuSpec
 from fastballoon_cli.process import paste
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.qemu.features import abilities, with_features
 from fastballoon_cli.units import MIB, format_size
 
-__all__ = ["Request", "StartPlan", "check", "free_port", "missing", "plan"]
+__all__ = ["Request", "StartPlan", "check", "missing", "plan"]
 
 _MIN_MEMORY = 256 * MIB
 _BALLOON = "virtio-balloon-pci"
@@ -30,7 +30,7 @@ class Request:
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
     :ivar pluggable_bytes, zero_disk_bytes, zero_image, scratch_disk_bytes, zero_disk_leaves_buffers,
-        shared_memory: as in :class:`fastballoon_cli.host.qemu.QemuSpec`.
+        shared_memory: as in :class:`fastballoon_cli.machine.spec.QemuSpec`.
     """
 
     name: str = "default"
@@ -69,7 +69,7 @@ def check(request: Request) -> None:
 
     :raise UsageError: a value that cannot be right.
     """
-    vms.vm_dir(request.name)
+    registry.vm_dir(request.name)
     if request.memory_bytes < _MIN_MEMORY or request.memory_bytes % MIB:
         raise UsageError(
             f"{format_size(request.memory_bytes)} cannot be a VM's memory",
@@ -95,7 +95,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
     :raise UsageError: values that cannot be right.
     :raise PreconditionError: KVM asked for and not usable, or a build failed.
     """
-    directory = vms.vm_dir(request.name)
+    directory = registry.vm_dir(request.name)
     check(request)
     qemu = build.qemu(build.Variant(request.qemu), progress)
     kernel = build.kernel(build.Variant(request.kernel), progress)
@@ -135,10 +135,3 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         "kernel_series_sha256": kernel.series_sha256,
     }
     return StartPlan(spec, built)
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,14 +13,15 @@ from typing import Self
 
 import fastballoon_cli
 from fastballoon_cli.errors import MigrationError, PreconditionError, VmLostError
-from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.host.qemu import SOCKET_PATH
-from fastballoon_cli.host.qmp import connect_when_ready
-from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.session import Session
-from fastballoon_cli.ops.settle import settle
-from fastballoon_cli.ops.vm import free_port, require_host_memory
+from fastballoon_cli.host import procfs
+from fastballoon_cli.host.room import free_port, require_memory
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.session import Session
+from fastballoon_cli.machine.settle import settle
+from fastballoon_cli.machine.spec import SOCKET_PATH
 from fastballoon_cli.process import Guarded
+from fastballoon_cli.qemu.qmp import connect_when_ready
 from fastballoon_cli.units import format_size
 
 __all__ = ["Handover", "rescue_command"]
@@ -52,14 +53,14 @@ class Handover:
         self._session = session
         self._from = session.record
         spec = self._from.spec
-        require_host_memory(spec.memory_bytes, f"a second QEMU with {format_size(spec.memory_bytes)} of memory")
+        require_memory(spec.memory_bytes, f"a second QEMU with {format_size(spec.memory_bytes)} of memory")
         self._spec = spec.successor(free_port())
         if len(str(self._spec.migration_socket).encode()) >= SOCKET_PATH:
             raise PreconditionError(
                 f"{self._spec.migration_socket} is too long for the path of a unix socket",
                 hint="start the VM with a shorter name, or with FASTBALLOON_RUNTIME set to a shorter folder",
             )
-        vms.save_process(self._from)
+        registry.save_process(self._from)
         self._spec.process_directory.mkdir(mode=0o700)
         with self._spec.qemu_log.open("wb") as log:
             self._guarded = Guarded(
@@ -74,7 +75,7 @@ class Handover:
 
     def __enter__(self) -> Self:
         try:
-            vms.save_process(self._to)
+            registry.save_process(self._to)
             deadline = time.monotonic() + _START_SECONDS
             self.destination = connect_when_ready(
                 self._spec.qmp_socket, deadline=deadline, alive=self._to.require_alive

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.qmp import CommandNotFoundError, Qmp
 
 __all__ = ["CAPABILITY", "FreePages", "method", "query"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.qemu.qmp import Qmp
 
 __all__ = [
     "COMPLETED",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp
+from fastballoon_cli.qemu.qmp import CommandNotFoundError, Qmp
 
 __all__ = ["Answer", "agreed", "request"]
 

@@ -4,10 +4,12 @@ import time
 from contextlib import suppress
 
 from fastballoon_cli.errors import FastballoonError, QmpError, VmLostError
-from fastballoon_cli.host import migration, procfs, vms
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.qmp import Qmp
-from fastballoon_cli.host.vms import Record
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.qemu import migration
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.qmp import Qmp
 
 __all__ = ["settle"]
 
@@ -30,9 +32,9 @@ def settle(source: Record, target: Record) -> Record:
     except VmLostError:
         for record in (source, target):
             procfs.kill(record.pid, record.started)
-            vms.await_end(record.pid, record.started)
+            registry.await_end(record.pid, record.started)
         raise
-    vms.save(holder)
+    registry.save(holder)
     other = source if holder is target else target
     if other.alive:
         if other is source:
@@ -41,8 +43,8 @@ def settle(source: Record, target: Record) -> Record:
                 qmp.execute("quit")
         else:
             procfs.kill(other.pid, other.started)
-        vms.await_end(other.pid, other.started)
-    vms.forget_processes(holder)
+        registry.await_end(other.pid, other.started)
+    registry.forget_processes(holder)
     return holder
 
 
@@ -54,7 +56,7 @@ def _find_holder(source: Record, target: Record) -> Record:
     the source remembers. So a source that was seen *completed* never runs again, even if the destination has ended
     since and the VM is lost with it. Before that the guest has run nowhere but at the source, and goes on there.
     """
-    recorded = vms.load(source.spec.name)
+    recorded = registry.load(source.spec.name)
     if recorded and recorded.spec.generation == target.spec.generation:
         target.require_alive()
         return target

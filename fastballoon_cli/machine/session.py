@@ -11,12 +11,13 @@ import paramiko
 from fastballoon_cli.errors import GuestError, PreconditionError, QmpError
 from fastballoon_cli.guest import ssh
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host import procfs, vms
-from fastballoon_cli.host.qmp import Qmp
-from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.settle import settle
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.settle import settle
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Progress
+from fastballoon_cli.qemu.qmp import Qmp
 
 __all__ = ["Session", "connect", "connect_agent", "hold", "open_monitor", "require_running", "running"]
 
@@ -28,7 +29,7 @@ class Session:
     """What an operation works with.
 
     :ivar agent: None when the guest does not answer, or nobody has asked it yet.
-    :ivar lock: the descriptor that holds the VM, see :func:`fastballoon_cli.host.vms.lock`.
+    :ivar lock: the descriptor that holds the VM, see :func:`fastballoon_cli.machine.registry.lock`.
     :ivar met: whether the agent was tried.
     :ivar guardian: who ends the VM if the tool dies; None for a VM that outlives it.
     """
@@ -107,12 +108,12 @@ def running(name: str) -> Record:
     :raise PreconditionError: there is none of that name, or it is still being started.
     :raise VmLostError: its QEMU has ended.
     """
-    record = vms.load(name)
+    record = registry.load(name)
     if record is None:
-        raise vms.no_such(name)
+        raise registry.no_such(name)
     if not record.alive:
         # Its guest may just have moved on to another QEMU: that one is recorded before the old one ends.
-        record = vms.load(name) or record
+        record = registry.load(name) or record
     record.require_alive()
     if not record.ready:
         raise PreconditionError(f"VM '{name}' is still being started", hint="wait until 'vm list' says running")
@@ -146,12 +147,12 @@ def connect_agent(record: Record, *, timeout: float) -> AgentClient:
 
 def _recovered(name: str) -> Record:
     """Return the record of a VM that runs, after what a migration that was cut short has left is in order."""
-    pair = vms.processes(name)
+    pair = registry.processes(name)
     if len(pair) == 2 and any(record.alive for record in pair):
         return settle(*pair)  # nobody else has lived to do it
     record = running(name)
     # A tool that was killed before its destination had a guardian has left the folder that was made for that.
-    vms.forget_processes(record)
+    registry.forget_processes(record)
     return record
 
 
@@ -189,7 +190,7 @@ def hold(
     :raise VmLostError: its QEMU has ended.
     :raise GuestError: the agent is needed and does not answer.
     """
-    with vms.lock(name) as lock:
+    with registry.lock(name) as lock:
         record = _recovered(name)
         session = Session(record, open_monitor(record, record.spec.qmp_socket), None, progress, lock)
         try:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fastballoon_cli.qemu.virtio_mem import VIRTIO_MEM_ID
 from fastballoon_cli.units import GIB, MIB
 
-__all__ = ["BALLOON_ID", "DEFAULT_MEMORY_BYTES", "SOCKET_PATH", "SSH_GUEST_PORT", "VIRTIO_MEM_ID", "QemuSpec"]
+__all__ = ["BALLOON_ID", "DEFAULT_MEMORY_BYTES", "SOCKET_PATH", "SSH_GUEST_PORT", "QemuSpec"]
 
 #: QOM id of the balloon device, below /machine/peripheral.
 BALLOON_ID = "balloon0"
-VIRTIO_MEM_ID = "vmem0"
 SSH_GUEST_PORT = 22
 #: Of a guest for which no other size was asked.
 DEFAULT_MEMORY_BYTES = 4 * GIB

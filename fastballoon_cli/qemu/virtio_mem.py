@@ -1,10 +1,11 @@
 """The virtio-mem device as QEMU shows it."""
 
-from fastballoon_cli.host.qemu import VIRTIO_MEM_ID
-from fastballoon_cli.host.qmp import Qmp
+from fastballoon_cli.qemu.qmp import Qmp
 
-__all__ = ["VirtioMemDevice"]
+__all__ = ["VIRTIO_MEM_ID", "VirtioMemDevice"]
 
+#: QOM id of the device, below /machine/peripheral.
+VIRTIO_MEM_ID = "vmem0"
 _PATH = f"/machine/peripheral/{VIRTIO_MEM_ID}"
 
 

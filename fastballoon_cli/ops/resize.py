@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastballoon_cli.errors import FastballoonError, PreconditionError, TargetNotReachedError
-from fastballoon_cli.host import procfs
-from fastballoon_cli.host.vcpus import VcpuClock
-from fastballoon_cli.ops.session import Session, require_running
+from fastballoon_cli.machine.process import Process
+from fastballoon_cli.machine.session import Session, require_running
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.curve import Curve, thinned
 from fastballoon_cli.results.model import Change
@@ -74,18 +73,18 @@ def drive(
     :raise PreconditionError: there is memory to take from a guest that is paused.
     """
     record = session.record
-    vcpus = VcpuClock(session.qmp, record.pid)
-    balloon, rss, free = device.size(), procfs.rss_bytes(record.pid), _guest_free(session)
-    cpu = vcpus.seconds()
+    process = Process(session.qmp, record.pid)
+    balloon, rss, free = device.size(), process.rss(), _guest_free(session)
+    cpu = process.vcpu_seconds()
     points = [(0.0, balloon)]
     seconds = _wait(session, device, target, timeout, progress, why, points)
-    cpu = vcpus.seconds() - cpu
+    cpu = process.vcpu_seconds() - cpu
     session.meet_agent()  # unless that was done before: a guest in need of memory was given some first
     return Driven(
         seconds=seconds,
         guest_cpu_s=cpu,
         balloon=Change(balloon, device.size()),
-        host_rss=Change(rss, procfs.rss_bytes(record.pid)),
+        host_rss=Change(rss, process.rss()),
         guest_free=Change(free, _guest_free(session)),
         guest_memory=thinned("left", [(at, record.spec.memory_bytes - size) for at, size in points]),
     )

@@ -1,4 +1,4 @@
-"""What a VM's folder has before its QEMU starts; also ``python -m fastballoon_cli.ops.furnish DIRECTORY``."""
+"""What a VM's folder has before its QEMU starts; also ``python -m fastballoon_cli.machine.furnish DIRECTORY``."""
 
 import shutil
 import sys
@@ -6,8 +6,8 @@ import zipapp
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from fastballoon_cli.guest.keys import make_key_pair
 from fastballoon_cli.guest.ssh import HOST_ALIAS
-from fastballoon_cli.host.keys import make_key_pair
 
 __all__ = ["furnish"]
 

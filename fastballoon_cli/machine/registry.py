@@ -18,7 +18,7 @@ from fastballoon_cli.aside import write_whole
 from fastballoon_cli.config import runtime_dir
 from fastballoon_cli.errors import PreconditionError, UsageError, VmLostError
 from fastballoon_cli.host import procfs
-from fastballoon_cli.host.qemu import QemuSpec
+from fastballoon_cli.machine.spec import QemuSpec
 
 __all__ = [
     "Record",

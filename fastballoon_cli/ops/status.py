@@ -3,17 +3,19 @@
 from typing import Any
 
 from fastballoon_cli.errors import VmLostError
-from fastballoon_cli.host import drop_cache, free_pages, procfs, vms
-from fastballoon_cli.host.balloon import BalloonDevice
-from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.session import open_monitor, require_running, running
+from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.session import open_monitor, require_running, running
+from fastballoon_cli.qemu import drop_cache, free_pages
+from fastballoon_cli.qemu.balloon import BalloonDevice
 
 __all__ = ["names", "running_guest", "status"]
 
 
 def names() -> list[str]:
     """Return the names of the VMs that run; folders of dead ones that nobody holds are cleared away."""
-    return [name for name in vms.all_names() if vms.forget_unless_alive(name)]
+    return [name for name in registry.all_names() if registry.forget_unless_alive(name)]
 
 
 def status(name: str) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def status(name: str) -> dict[str, Any]:
     try:
         return _status(record)
     except VmLostError:
-        now = vms.load(name)
+        now = registry.load(name)
         if now is None or now == record:
             raise
         return _status(now)  # its guest has just moved on to another QEMU

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastballoon_cli.errors import FastballoonError, GuestError, IntegrityError
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.host.vms import Record
-from fastballoon_cli.ops.session import Session, connect_agent
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.session import Session, connect_agent
 from fastballoon_cli.results.curve import Curve, thinned
 from fastballoon_cli.results.migration import Verified
 from fastballoon_cli.units import MIB

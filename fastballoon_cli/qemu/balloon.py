@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastballoon_cli.errors import PreconditionError, QmpError
-from fastballoon_cli.host.qmp import CommandNotFoundError, Qmp
+from fastballoon_cli.qemu.qmp import CommandNotFoundError, Qmp
 
 __all__ = ["BalloonDevice", "DeviceCounters", "GuestStats", "QueueCounters"]
 

@@ -1,0 +1,1 @@
+"""What a QEMU says and does when asked, through its monitor."""
