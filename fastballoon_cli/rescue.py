@@ -53,7 +53,7 @@ def _settle(name: str) -> Record | None:
     records = registry.processes(name)
     if len(records) == 2:
         return settle(*records)
-    if recorded := registry.load(name):
+    if recorded := registry.started(name):
         # It was killed before the destination had a record, or after the source had gone.
         registry.forget_processes(recorded)
     return recorded

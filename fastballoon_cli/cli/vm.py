@@ -1,6 +1,7 @@
 """``fastballoon vm ...``: start, stop and look at VMs."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,17 +13,21 @@ from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import SIZE, Context, complete_vm, emit_dry_run, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.errors import FastballoonError, PreconditionError, VmLostError
-from fastballoon_cli.machine.registry import UnknownRecordError
+from fastballoon_cli.machine.registry import UnknownRecordError, is_attached, require_started
 from fastballoon_cli.machine.session import hold, running
 from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
+from fastballoon_cli.ops import attach as attaching
 from fastballoon_cli.ops import status as vm_status
 from fastballoon_cli.ops import vm as ops
+from fastballoon_cli.qemu.qmp import MonitorBusyError
 from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["vm"]
 
 _VARIANT = click.Choice([v.value for v in COMMON])
 _BOOT_SECONDS = 120.0
+#: States that a user wants to know the reason of.
+_TOLD = {"unknown", "busy", "does not answer"}
 
 
 @click.group(cls=LazyGroup)
@@ -83,7 +88,7 @@ def start(
 
 @vm.command()
 @click.argument("name", required=False, shell_complete=complete_vm)
-@click.option("--all", "every", is_flag=True, help="Stop every VM that runs.")
+@click.option("--all", "every", is_flag=True, help="Stop every VM that was started here.")
 @pass_context
 def stop(ctx: Context, name: str | None, every: bool) -> None:
     """Stop a VM and remove all that belongs to it.
@@ -98,7 +103,7 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
         return
     stopped: list[str] = []
     failed: dict[str, FastballoonError] = {}
-    for each in vm_status.names():
+    for each in vm_status.names(attached=False):
         try:
             ops.stop(each, ctx.output)
             stopped.append(each)
@@ -111,6 +116,40 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
     ctx.output.emit(document, f"stopped: {', '.join(stopped) or nothing}")
     if failed:
         sys.exit(next(iter(failed.values())).exit_code)
+
+
+@vm.command()
+@click.argument("name")
+@click.option("--qmp", "socket", required=True, type=click.Path(path_type=Path), metavar="SOCKET",
+              help="The monitor of its QEMU, which nobody else is connected to.")  # fmt: skip
+@pass_context
+def attach(ctx: Context, name: str, socket: Path) -> None:
+    """Make a VM that something else has started one of those that --vm names.
+
+    Its balloon is moved as any other's. What the guest has is read from the balloon's statistics. While a command works
+    with it, its monitor is in use.
+
+    \b
+    Example:
+      fastballoon vm attach web --qmp /run/web/qmp.sock
+    """
+    attaching.attach(name, socket, ctx.output)
+    document = vm_status.status(name)
+    ctx.output.emit(document, _status_table(document))
+
+
+@vm.command()
+@click.argument("name", shell_complete=complete_vm)
+@pass_context
+def detach(ctx: Context, name: str) -> None:
+    """Forget a VM that was attached; it runs on as it is.
+
+    \b
+    Example:
+      fastballoon vm detach web
+    """
+    attaching.detach(name)
+    ctx.output.emit({"schema_version": 1, "detached": name}, f"detached: {name}")
 
 
 @vm.command("list")
@@ -129,13 +168,13 @@ def list_(ctx: Context) -> None:
         except VmLostError:
             continue  # it ended just now
         except FastballoonError as e:
-            statuses.append({"name": name, "state": _state(e), "reason": e.message})
+            statuses.append({"name": name, "state": _state(name, e), "reason": e.message})
     table = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("name", "state", "variant", "memory", "balloon", "host RSS", "method", "accel", "pid"):
         table.add_column(column)
     for status in statuses:
         table.add_row(*_row(status))
-    reasons = [f"{one['name']}: {one['reason']}" for one in statuses if one["state"] in {"unknown", "does not answer"}]
+    reasons = [f"{one['name']}: {one['reason']}" for one in statuses if one["state"] in _TOLD]
     ctx.output.emit({"schema_version": 1, "vms": statuses}, table if statuses else "no VM runs", *reasons)
 
 
@@ -200,7 +239,7 @@ def console(ctx: Context, log: bool) -> None:
     Example:
       fastballoon vm console --log
     """
-    record = running(ctx.vm)
+    record = require_started(running(ctx.vm))
     if log or not sys.stdin.isatty() or ctx.output.as_json:
         text = record.spec.console_log.read_text(errors="replace")
         if ctx.output.as_json:
@@ -211,10 +250,12 @@ def console(ctx: Context, log: bool) -> None:
         terminal.console(record)
 
 
-def _state(error: FastballoonError) -> str:
+def _state(name: str, error: FastballoonError) -> str:
     """Return what to call a VM that cannot be looked at."""
     if isinstance(error, UnknownRecordError):
         return "unknown"
+    if isinstance(error, MonitorBusyError) and is_attached(name):
+        return "busy"
     return "starting" if isinstance(error, PreconditionError) else "does not answer"
 
 
@@ -236,6 +277,8 @@ def _row(status: dict[str, Any]) -> list[str]:
 
 def _variant(status: dict[str, Any]) -> str:
     kernel, qemu = status["kernel_variant"], status["qemu_variant"]
+    if status["attached"]:
+        return f"attached, QEMU {status['qemu_version']}"
     return str(kernel) if kernel == qemu else f"{kernel} kernel, {qemu} QEMU"
 
 
@@ -253,12 +296,14 @@ def _status_table(status: dict[str, Any]) -> Table:
     table.add_row("variant", _variant(status))
     table.add_row("memory, CPUs", f"{format_size(status['memory_bytes'])}, {status['cpus']} ({status['accel']})")
     table.add_row("balloon", f"{format_size(status['balloon_bytes'])} ({status['method']})")
-    table.add_row("cache dropped by", f"the {status['drop_cache_method']}")
+    dropper = status["drop_cache_method"]
+    table.add_row("cache dropped by", f"the {dropper}" if dropper else "nothing")
     table.add_row("free pages skipped by", status["skip_free_method"] or "nothing")
     table.add_row("host memory (RSS)", format_size(status["host_rss_bytes"]))
     table.add_row("guest's statistics", _stats(status["guest_stats"]))
     table.add_row(
         "device options", ", ".join(f"{k}={'on' if v else 'off'}" for k, v in status["device_options"].items())
     )
-    table.add_row("SSH port", f"127.0.0.1:{status['ssh_port']}")
+    if not status["attached"]:
+        table.add_row("SSH port", f"127.0.0.1:{status['ssh_port']}")
     return table

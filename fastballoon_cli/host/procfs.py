@@ -11,11 +11,13 @@ from fastballoon_cli.units import KIB
 
 __all__ = [
     "cpu_model",
+    "is_qemu",
     "is_stopped",
     "kernel_release",
     "kill",
     "mapping_rss_bytes",
     "mem_available",
+    "process_of",
     "rss_bytes",
     "start_time",
     "thp_setting",
@@ -38,6 +40,24 @@ def is_stopped(pid: int) -> bool:
     """Return whether a process was stopped by a signal, such as SIGSTOP, or by a debugger."""
     fields = _stat(pid)
     return fields is not None and fields[_STAT_STATE] in "Tt"
+
+
+def process_of(thread: int) -> int | None:
+    """Return the pid of the process that a thread belongs to; None if there is no such thread."""
+    try:
+        status = Path(f"/proc/{thread}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    match = re.search(r"^Tgid:\s+(\d+)$", status, re.MULTILINE)
+    return int(match[1]) if match else None
+
+
+def is_qemu(pid: int) -> bool:
+    """Return whether a process runs a program whose name has ``qemu`` in it, as far as this user may know."""
+    try:
+        return "qemu" in Path(f"/proc/{pid}/exe").readlink().name
+    except OSError:
+        return False
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -84,6 +104,11 @@ def _of_qemu(pid: int, name: str) -> str:
             return text
     except (FileNotFoundError, ProcessLookupError):
         pass
+    except PermissionError:
+        raise PreconditionError(
+            f"what the host holds of QEMU (pid {pid}) may not be read by this user",
+            hint="use sudo, or be the user that QEMU runs as",
+        ) from None
     raise VmLostError(f"the VM was lost: its QEMU (pid {pid}) has ended")
 
 

@@ -1,4 +1,7 @@
-"""The registry of running VMs: a private folder per VM, a lock per VM, and a record of its QEMU process."""
+"""The registry of running VMs: a private folder per VM, a lock per VM, and a record of its QEMU process.
+
+Those that were attached are in it, too: of these the record is all that the folder has.
+"""
 
 import fcntl
 import json
@@ -12,15 +15,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastballoon_cli.aside import write_whole
 from fastballoon_cli.config import runtime_dir
 from fastballoon_cli.errors import PreconditionError, UsageError, VmLostError
 from fastballoon_cli.host import procfs
+from fastballoon_cli.machine.attached import Attached
+from fastballoon_cli.machine.facts import Facts
 from fastballoon_cli.machine.spec import QemuSpec
+from fastballoon_cli.qemu.qmp import Qmp
 
 __all__ = [
+    "Machine",
     "Record",
     "UnknownRecordError",
     "all_names",
@@ -28,18 +35,22 @@ __all__ = [
     "forget",
     "forget_processes",
     "forget_unless_alive",
+    "is_attached",
     "lives",
     "load",
     "lock",
     "no_such",
     "processes",
+    "require_started",
     "save",
+    "save_attached",
     "save_process",
+    "started",
     "vm_dir",
 ]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_RECORD = "vm.json"
+_RECORD, _ATTACHED = "vm.json", "attached.json"
 _HOLDER = "holder.json"
 #: Of a record. A field may join without a new one: readers leave out what they do not know.
 _SCHEMA_VERSION = 1
@@ -64,7 +75,7 @@ class UnknownRecordError(PreconditionError):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is kept of a VM between two runs of the tool.
+    """What is kept of a VM that was started here, between two runs of the tool.
 
     :ivar kernel, qemu: variant of either half, such as ``fast`` or ``stock``.
     :ivar pid, started: QEMU's process; the start time keeps a recycled pid from being taken for it.
@@ -78,6 +89,11 @@ class Record:
     started: int
     ready: bool = False
     built: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The VM's name."""
+        return self.spec.name
 
     @property
     def alive(self) -> bool:
@@ -95,9 +111,40 @@ class Record:
                 details=tail or None,
             )
 
+    @property
+    def qmp_socket(self) -> Path:
+        """The monitor of whoever holds the VM's lock."""
+        return self.spec.qmp_socket
+
     def mark_ready(self) -> "Record":
         """Return the record of a VM that has booted."""
         return replace(self, ready=True)
+
+    def monitor(self) -> Qmp:
+        """Connect to the monitor of whoever holds the VM's lock."""
+        return Qmp(self.spec.qmp_socket)
+
+    def observer(self) -> Qmp:
+        """Connect to the monitor of those who only look."""
+        return Qmp(self.spec.observer_socket)
+
+    def facts(self, _qmp: Qmp) -> Facts:
+        """Return what this VM was started with."""
+        spec = self.spec
+        return Facts(
+            name=spec.name,
+            memory_bytes=spec.memory_bytes,
+            cpus=spec.cpus,
+            accel=spec.accel,
+            lent_bytes=spec.pluggable_bytes,
+            kernel=self.kernel,
+            qemu=self.qemu,
+            built=self.built,
+        )
+
+
+#: A QEMU that runs, whoever has started it.
+Machine: TypeAlias = Record | Attached
 
 
 def vm_dir(name: str) -> Path:
@@ -118,12 +165,34 @@ def all_names() -> list[str]:
     return sorted(entry.name for entry in runtime_dir().iterdir() if _NAME.fullmatch(entry.name) and entry.is_dir())
 
 
-def load(name: str) -> Record | None:
+def load(name: str) -> Machine | None:
     """Return a VM's record, or None if there is no such VM.
 
     :raise UnknownRecordError: another version of the tool has written it.
     """
-    return _read(name, vm_dir(name) / _RECORD)
+    return _read(name, vm_dir(name) / _RECORD) or _read_attached(name)
+
+
+def started(name: str) -> Record | None:
+    """Return the record of a VM that was started here, or None if there is no such VM.
+
+    :raise PreconditionError: it was attached, or another version of the tool has written its record.
+    """
+    record = load(name)
+    return None if record is None else require_started(record)
+
+
+def require_started(record: Machine) -> Record:
+    """Check that a VM was started here, and not attached.
+
+    :raise PreconditionError: it was attached.
+    """
+    if isinstance(record, Attached):
+        raise PreconditionError(
+            f"VM '{record.name}' was attached: this is for VMs that fastballoon has started",
+            hint="use what has started it; to forget it here: fastballoon vm detach " + record.name,
+        )
+    return record
 
 
 def processes(name: str) -> list[Record]:
@@ -162,6 +231,27 @@ def _read(name: str, path: Path) -> Record | None:
         raise UnknownRecordError(name, reason, _process(raw)) from e
 
 
+def _read_attached(name: str) -> Attached | None:
+    try:
+        text = (vm_dir(name) / _ATTACHED).read_text()
+    except FileNotFoundError:
+        return None
+    raw: Any = None
+    try:
+        raw = json.loads(text)
+        if raw["schema_version"] != _SCHEMA_VERSION:
+            raise ValueError(f"it has version {raw['schema_version']}, not {_SCHEMA_VERSION}")
+        return Attached(name=name, qmp_socket=Path(raw["qmp_socket"]), pid=int(raw["pid"]), started=int(raw["started"]))
+    except (ValueError, TypeError, KeyError) as e:
+        reason = f"it lacks {e}" if isinstance(e, KeyError) else str(e)
+        raise UnknownRecordError(name, reason, _process(raw)) from e
+
+
+def is_attached(name: str) -> bool:
+    """Return whether something else has started a VM."""
+    return (vm_dir(name) / _ATTACHED).exists()
+
+
 def _names(kind: type[Record] | type[QemuSpec]) -> set[str]:
     return {one.name for one in fields(kind)}
 
@@ -174,6 +264,12 @@ def _process(raw: Any) -> tuple[int, int] | None:
 def save(record: Record) -> None:
     """Write a VM's record; a reader sees the old one or the new one, never half of it."""
     _write(record, record.spec.directory / _RECORD)
+
+
+def save_attached(record: Attached) -> None:
+    """Write the record of a VM that was attached; its folder must be there."""
+    document = {"schema_version": _SCHEMA_VERSION, **asdict(record)}
+    write_whole(vm_dir(record.name) / _ATTACHED, json.dumps(document, default=str, indent=1))
 
 
 def save_process(record: Record) -> None:
@@ -216,7 +312,7 @@ def forget_unless_alive(name: str) -> bool:
 def lives(name: str) -> bool:
     """Return whether any QEMU of a VM is there: after a migration that was cut short, it is not the recorded one."""
     try:
-        records = [*processes(name), load(name)]
+        records: list[Machine | None] = [*processes(name), load(name)]
     except UnknownRecordError as e:
         # Where nothing can be known of its QEMU, it is not for this tool to say that there is none.
         return e.process is None or procfs.start_time(e.process[0]) == e.process[1]

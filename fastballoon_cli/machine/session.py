@@ -1,9 +1,9 @@
 """A VM held for one operation: its lock, its monitor, and its agent if that answers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import paramiko
@@ -13,8 +13,11 @@ from fastballoon_cli.guest import ssh
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
-from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.attached import Attached
+from fastballoon_cli.machine.facts import Facts
+from fastballoon_cli.machine.registry import Machine, Record
 from fastballoon_cli.machine.settle import settle
+from fastballoon_cli.machine.statistics import Statistics, polled
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu.qmp import Qmp
@@ -31,16 +34,38 @@ class Session:
     :ivar agent: None when the guest does not answer, or nobody has asked it yet.
     :ivar lock: the descriptor that holds the VM, see :func:`fastballoon_cli.machine.registry.lock`.
     :ivar met: whether the agent was tried.
+    :ivar statistics: where the guest's memory is read for want of an agent; None for a VM that was started here.
     :ivar guardian: who ends the VM if the tool dies; None for a VM that outlives it.
     """
 
-    record: Record
+    record: Machine
     qmp: Qmp
     agent: AgentClient | None
     progress: Progress
     lock: int | None = None
     met: bool = False
     guardian: Guarded | None = None
+    statistics: Statistics | None = None
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What the VM is like; asked once, as none of it changes meanwhile."""
+        return self.record.facts(self.qmp)
+
+    @property
+    def guest_memory_from(self) -> str | None:
+        """Where the guest's memory is read: ``statistics``, ``agent``, or nowhere."""
+        if self.statistics:
+            return "statistics"
+        return "agent" if self.agent else None
+
+    @property
+    def started(self) -> Record:
+        """The record of a VM that was started here.
+
+        :raise PreconditionError: it was attached.
+        """
+        return registry.require_started(self.record)
 
     def move_to(self, record: Record) -> None:
         """Go on with the QEMU that has the guest now.
@@ -49,7 +74,7 @@ class Session:
         """
         self.drop_agent()
         self.qmp.close()
-        self.record, self.qmp = record, Qmp(record.spec.qmp_socket)
+        self.record, self.qmp = record, record.monitor()
 
     def meet_agent(self, *, patience: float = _AGENT_PATIENCE, needed: bool = False) -> None:
         """Connect to the agent, unless that was tried before; a guest that is paused is not waited for.
@@ -63,9 +88,11 @@ class Session:
         if self.met or self.agent:
             return
         self.met = True
+        if isinstance(self.record, Attached) and not needed:
+            return  # nobody has said how to reach one
         try:
             require_running(self.qmp)
-            self.agent = connect_agent(self.record, timeout=patience)
+            self.agent = connect_agent(self.started, timeout=patience)
         except (GuestError, PreconditionError) as e:
             if needed:
                 raise
@@ -91,6 +118,16 @@ class Session:
             self.drop_agent()
             return None
 
+    def guest_memory(self, *, wait: bool = True) -> Mapping[str, int] | None:
+        """Return what of /proc/meminfo the guest tells, in bytes: by its agent, or else by the balloon's statistics.
+
+        :param wait: for statistics that are no older than this call.
+        """
+        if self.statistics:
+            return self.statistics.memory(wait=wait)
+        memory: Mapping[str, int] | None = self.ask("memory")
+        return memory
+
 
 def require_running(qmp: Qmp) -> None:
     """Check that the guest is not paused.
@@ -102,7 +139,7 @@ def require_running(qmp: Qmp) -> None:
         raise PreconditionError(f"the guest does not run: QEMU says '{status}'", hint="let it go on with QMP's 'cont'")
 
 
-def running(name: str) -> Record:
+def running(name: str) -> Machine:
     """Return the record of a VM that runs.
 
     :raise PreconditionError: there is none of that name, or it is still being started.
@@ -115,7 +152,7 @@ def running(name: str) -> Record:
         # Its guest may just have moved on to another QEMU: that one is recorded before the old one ends.
         record = registry.load(name) or record
     record.require_alive()
-    if not record.ready:
+    if isinstance(record, Record) and not record.ready:
         raise PreconditionError(f"VM '{name}' is still being started", hint="wait until 'vm list' says running")
     return record
 
@@ -145,25 +182,27 @@ def connect_agent(record: Record, *, timeout: float) -> AgentClient:
     return AgentClient(connect(record, timeout=timeout))
 
 
-def _recovered(name: str) -> Record:
+def _recovered(name: str) -> Machine:
     """Return the record of a VM that runs, after what a migration that was cut short has left is in order."""
     pair = registry.processes(name)
     if len(pair) == 2 and any(record.alive for record in pair):
         return settle(*pair)  # nobody else has lived to do it
     record = running(name)
     # A tool that was killed before its destination had a guardian has left the folder that was made for that.
-    registry.forget_processes(record)
+    if isinstance(record, Record):
+        registry.forget_processes(record)
     return record
 
 
-def open_monitor(record: Record, socket: Path) -> Qmp:
-    """Connect to one of the monitors of a VM that runs.
+def open_monitor(record: Machine, *, looking: bool = False) -> Qmp:
+    """Connect to a monitor of a VM that runs.
 
+    :param looking: without disturbing whoever works with it, where it has a monitor for that.
     :raise QmpError: it does not answer; the hint says so if that is because QEMU was stopped.
     :raise VmLostError: QEMU has ended.
     """
     try:
-        return Qmp(socket)
+        return record.observer() if looking else record.monitor()
     except QmpError as e:
         if procfs.is_stopped(record.pid):
             raise QmpError(
@@ -192,11 +231,12 @@ def hold(
     """
     with registry.lock(name) as lock:
         record = _recovered(name)
-        session = Session(record, open_monitor(record, record.spec.qmp_socket), None, progress, lock)
+        session = Session(record, open_monitor(record), None, progress, lock)
         try:
-            if meet_agent:
-                session.meet_agent(patience=patience, needed=need_agent)
-            yield session
+            with polled(session.qmp) if isinstance(record, Attached) else nullcontext() as session.statistics:
+                if meet_agent:
+                    session.meet_agent(patience=patience, needed=need_agent)
+                yield session
         finally:
             # By then another QEMU may have the guest.
             session.drop_agent()

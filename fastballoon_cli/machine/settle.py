@@ -56,7 +56,7 @@ def _find_holder(source: Record, target: Record) -> Record:
     the source remembers. So a source that was seen *completed* never runs again, even if the destination has ended
     since and the VM is lost with it. Before that the guest has run nowhere but at the source, and goes on there.
     """
-    recorded = registry.load(source.spec.name)
+    recorded = registry.started(source.spec.name)
     if recorded and recorded.spec.generation == target.spec.generation:
         target.require_alive()
         return target

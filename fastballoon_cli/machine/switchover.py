@@ -51,7 +51,7 @@ class Handover:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._from = session.record
+        self._from = session.started
         spec = self._from.spec
         require_memory(spec.memory_bytes, f"a second QEMU with {format_size(spec.memory_bytes)} of memory")
         self._spec = spec.successor(free_port())

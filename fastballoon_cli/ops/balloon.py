@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastballoon_cli.errors import PreconditionError, UsageError
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import host_gain
+from fastballoon_cli.ops.host_floor import HostFloor, default_floor
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.resize import Driven, drive
 from fastballoon_cli.progress import Progress
@@ -36,20 +37,43 @@ class _Reading:
 
 
 def inflate(
-    session: Session, target: int, *, method: str = "auto", timeout: float = 120.0, progress: Progress
+    session: Session,
+    target: int,
+    *,
+    method: str = "auto",
+    floor: int | None = None,
+    timeout: float = 120.0,
+    progress: Progress,
 ) -> MoveResult:
     """Inflate the balloon to ``target`` bytes.
 
     :param method: one of :data:`METHODS`; anything but ``auto`` must be what guest and QEMU agreed on.
+    :param floor: bytes of available memory that the host leaves to the guest, by approaching the target in steps. None:
+        :func:`~fastballoon_cli.ops.host_floor.default_floor` for a VM that was attached and whose driver has no floor
+        of its own; none else, and none if it is 0.
     :param timeout: seconds; a guest that moves nothing is given up sooner.
     :raise UsageError: a target that is no multiple of 4 KiB, not above the present size, or not below the VM's memory.
     :raise PreconditionError: no driver in the guest, another method was agreed on, or the guest is paused.
     :raise TargetNotReachedError: the balloon stopped short; it stays at what it has reached.
     """
-    lent = session.record.spec.pluggable_bytes
+    lent = session.facts.lent_bytes
     return _move(
-        session, "inflate", target, method, timeout, progress, lambda size, ram: check_inflate(target, size, ram, lent)
+        session,
+        "inflate",
+        target,
+        method,
+        timeout,
+        progress,
+        lambda size, ram: check_inflate(target, size, ram, lent),
+        lambda agreed: _floor(session, agreed, floor),
     )
+
+
+def _floor(session: Session, agreed: str, size: int | None) -> HostFloor | None:
+    if size is None:
+        # A driver that speaks in page bitmaps has a floor of its own.
+        size = default_floor(session.facts.memory_bytes) if session.statistics and agreed == "pfn" else 0
+    return HostFloor(session, size) if size else None
 
 
 def check_inflate(target: int, size: int, ram: int, lent: int = 0) -> None:
@@ -113,6 +137,7 @@ def _move(
     timeout: float,
     progress: Progress,
     check: Callable[[int, int], None],
+    floor_of: Callable[[str], HostFloor | None] = lambda _: None,
 ) -> MoveResult:
     device = BalloonDevice(session.qmp)
     if not device.has_driver():
@@ -128,16 +153,23 @@ def _move(
         raise PreconditionError(_why_not(method, session, before), hint="use --method auto to take what there is")
     hello = session.ask("hello")
     title = "Inflating" if operation == "inflate" else "Deflating"
-    progress.step(f"{title} the balloon of '{session.record.spec.name}'", float(abs(target - size)))
+    progress.step(f"{title} the balloon of '{session.record.name}'", float(abs(target - size)))
 
+    floor = floor_of(agreed)
     driven = drive(
-        session, device, target, timeout=timeout, progress=progress, why=lambda: _what_stops_it(session, before)
+        session,
+        device,
+        target,
+        timeout=timeout,
+        progress=progress,
+        why=lambda: _what_stops_it(session, before),
+        floor=floor,
     )
     after = _read(session, device)
-    timeline = _timeline(operation, driven.seconds, before, after)
+    timeline = _timeline(operation, driven.seconds, before, after, stamped=floor is None)
     return MoveResult(
         operation=operation,
-        vm=session.record.spec.name,
+        vm=session.record.name,
         method=agreed,
         target_bytes=target,
         balloon_bytes=driven.balloon,
@@ -149,12 +181,12 @@ def _move(
         guest_free_bytes=driven.guest_free,
         guest_memory=driven.guest_memory,
         remarks=_remarks(session, driven, before, after) if operation == "inflate" else [],
-        provenance=provenance(session.record, hello or session.ask("hello"), device.options(), timeline.clock),
+        provenance=provenance(session, hello or session.ask("hello"), device.options(), timeline.clock),
     )
 
 
 def _remarks(session: Session, driven: Driven, before: _Reading, after: _Reading) -> list[str]:
-    return host_gain.remarks(session.record, driven, inhibited=_inhibited(session.qmp, before, after))
+    return host_gain.remarks(session.facts.memory_bytes, driven, inhibited=_inhibited(session.qmp, before, after))
 
 
 def _inhibited(qmp: Qmp, before: _Reading, after: _Reading) -> str | None:
@@ -175,11 +207,15 @@ def _why_not(method: str, session: Session, before: _Reading) -> str:
     if method == "pfn":
         return "guest and QEMU agreed on page bitmaps, so page numbers are not spoken"
     if before.host is None:
-        return f"page bitmaps were not agreed on: this QEMU ({session.record.qemu}) does not have them"
+        return f"page bitmaps were not agreed on: this QEMU{_in_brackets(session.facts.qemu)} does not have them"
     option = BalloonDevice(session.qmp).options().get("x-page-bitmap")
     if not option:
         return "page bitmaps were not agreed on: the device was made with x-page-bitmap=off"
-    return f"page bitmaps were not agreed on: the guest's kernel ({session.record.kernel}) does not have them"
+    return f"page bitmaps were not agreed on: the guest's kernel{_in_brackets(session.facts.kernel)} does not have them"
+
+
+def _in_brackets(variant: str | None) -> str:
+    return f" ({variant})" if variant else ""
 
 
 def _what_stops_it(session: Session, before: _Reading) -> str | None:
@@ -197,12 +233,13 @@ def _read(session: Session, device: BalloonDevice) -> _Reading:
     return _Reading(device.counters(), session.ask("balloon"))
 
 
-def _timeline(operation: str, watched: float, before: _Reading, after: _Reading) -> Timeline:
+def _timeline(operation: str, watched: float, before: _Reading, after: _Reading, *, stamped: bool) -> Timeline:
     host = stamps = guest = None
     if before.host and after.host:
         host = (_side(operation, before.host), _side(operation, after.host))
-        # Where nothing moved the stamps are those of an earlier move.
-        stamps = (after.host.target_ns, after.host.actual_ns) if watched else (0, 0)
+        # Where nothing moved the stamps are those of an earlier move, and after several steps those of the last one.
+        if stamped:
+            stamps = (after.host.target_ns, after.host.actual_ns) if watched else (0, 0)
     if before.guest is not None and after.guest is not None:
         guest = (before.guest, after.guest)
     return Timeline(operation=operation, watched_s=watched, stamps_ns=stamps, host=host, guest=guest)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from fastballoon_cli.errors import FastballoonError, GuestError, NotInTimeError
 from fastballoon_cli.host import procfs
+from fastballoon_cli.machine.attached import Attached
 from fastballoon_cli.machine.session import Session, require_running
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.progress import Progress
@@ -51,13 +52,10 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     require_running(session.qmp)
     by_device = drop_cache.agreed(session.qmp)
     if not by_device and session.agent is None:
-        raise GuestError(
-            "guest and QEMU have no way to drop the cache, and the agent in the guest does not answer",
-            hint="see: fastballoon vm console",
-        )
-    hello, memory = session.ask("hello"), session.ask("memory")
+        raise _no_way(session)
+    hello, memory = session.ask("hello"), session.guest_memory()
     rss = procfs.rss_bytes(record.pid)
-    progress.step(f"Dropping the cache of '{record.spec.name}'")
+    progress.step(f"Dropping the cache of '{session.record.name}'")
     begun = time.monotonic()
     told = None
     if by_device:
@@ -65,10 +63,10 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     elif session.agent:
         session.agent.call("drop_caches", value=MODES[mode], timeout=timeout)
     seconds = time.monotonic() - begun
-    after = session.ask("memory")
+    after = session.guest_memory()
     cached = Change(_cached(memory), _cached(after))
     return DropCacheResult(
-        vm=record.spec.name,
+        vm=session.record.name,
         mode=mode,
         method="balloon" if by_device else "agent",
         duration_s=seconds,
@@ -76,7 +74,19 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
         guest_cached_bytes=cached,
         guest_free_bytes=Change(_free(memory), _free(after)),
         host_rss_bytes=Change(rss, procfs.rss_bytes(record.pid)),
-        provenance=provenance(record, hello, BalloonDevice(session.qmp).options(), "poll"),
+        provenance=provenance(session, hello, BalloonDevice(session.qmp).options(), "poll"),
+    )
+
+
+def _no_way(session: Session) -> GuestError:
+    if isinstance(session.record, Attached):
+        return GuestError(
+            "guest and QEMU have not agreed on a way to drop the cache",
+            hint="in the guest: echo 1 > /proc/sys/vm/drop_caches; both need fastballoon's series to do it from here",
+        )
+    return GuestError(
+        "guest and QEMU have no way to drop the cache, and the agent in the guest does not answer",
+        hint="see: fastballoon vm console",
     )
 
 
@@ -104,8 +114,10 @@ def _cached(memory: Mapping[str, int] | None) -> int | None:
     """Return what could be dropped: shared memory counts as page cache, but stays."""
     if memory is None:
         return None
+    if "SReclaimable" not in memory:
+        return memory.get("Cached")  # of statistics, which know of no more
     return memory["Cached"] - memory["Shmem"] + memory["Buffers"] + memory["SReclaimable"]
 
 
 def _free(memory: Mapping[str, int] | None) -> int | None:
-    return None if memory is None else memory["MemFree"]
+    return None if memory is None else memory.get("MemFree")

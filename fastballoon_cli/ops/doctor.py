@@ -13,6 +13,7 @@ from fastballoon_cli.config import cache_dir, runtime_dir
 from fastballoon_cli.errors import FastballoonError, PreconditionError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import accel, registry
+from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.machine.spec import SOCKET_PATH
 from fastballoon_cli.ops import status as vm_status
 from fastballoon_cli.ops import vm as vm_ops
@@ -229,7 +230,7 @@ def _guest(built: _Built, vm: str) -> Check:
     kernel = build.kernel(build.Variant.FAST, Silent())
     found = f"kernel {kernel.release}, series {(kernel.series_sha256 or 'none')[:12]}"
     record = registry.load(vm)
-    if record is None or not record.alive or not record.ready:
+    if not isinstance(record, Record) or not record.alive or not record.ready:
         return Check("guest", Status.OK, f"{found}; VM '{vm}' does not run, so nothing is negotiated")
     status = vm_status.status(vm)
     found += f"; VM '{vm}' has agreed on {status['method']}"

@@ -22,9 +22,10 @@ def migrate(name: str, options: Options, *, starts: bool, drop_first: bool) -> l
     with looking(name, starts=starts) as vm:
         there = _FAST
         if vm.record and vm.qmp:
+            origin = registry.require_started(vm.record)
             check(vm.qmp, options)
             there = migration.capabilities(vm.qmp)
-            spec = vm.record.spec.successor(free_port())
+            spec = origin.spec.successor(free_port())
             begin = [paste(spec.argv())]
             destination, meeting = spec.qmp_socket, spec.migration_socket
         else:

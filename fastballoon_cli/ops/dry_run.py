@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastballoon_cli.machine import registry
-from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.registry import Machine
 from fastballoon_cli.machine.session import open_monitor, require_running, running
 from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import balloon, cache
@@ -23,7 +23,7 @@ class Vm:
     """A VM that runs; or one that would be started first, and of which nothing can be asked yet."""
 
     name: str
-    record: Record | None = None
+    record: Machine | None = None
     qmp: Qmp | None = None
 
     @property
@@ -34,7 +34,7 @@ class Vm:
     @property
     def monitor(self) -> Path:
         """The monitor of the QEMU that has the guest."""
-        return self.record.spec.qmp_socket if self.record else registry.vm_dir(self.name) / "0" / "qmp.sock"
+        return self.record.qmp_socket if self.record else registry.vm_dir(self.name) / "0" / "qmp.sock"
 
     def tell(self, command: str, **arguments: object) -> str:
         """Return a command to QEMU's monitor."""
@@ -100,7 +100,7 @@ def looking(name: str, *, starts: bool = False) -> Iterator[Vm]:
         yield Vm(name)
         return
     record = running(name)
-    with open_monitor(record, record.spec.observer_socket) as qmp:
+    with open_monitor(record, looking=True) as qmp:
         yield Vm(name, record, qmp)
 
 

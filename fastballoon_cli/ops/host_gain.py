@@ -1,6 +1,5 @@
 """What the host gained of what a guest gave, and why it is less."""
 
-from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.ops.resize import Driven
 from fastballoon_cli.units import MIB, format_size
 
@@ -10,9 +9,10 @@ __all__ = ["remarks"]
 _NOISE = 64 * MIB
 
 
-def remarks(record: Record, driven: Driven, *, inhibited: str | None) -> list[str]:
+def remarks(memory_bytes: int, driven: Driven, *, inhibited: str | None) -> list[str]:
     """Return a sentence if the host gained less than half of what the guest gave; none else.
 
+    :param memory_bytes: all of the guest's memory.
     :param inhibited: why QEMU could not discard what came, if it could not.
     """
     given = driven.balloon.delta or 0
@@ -23,10 +23,10 @@ def remarks(record: Record, driven: Driven, *, inhibited: str | None) -> list[st
     if inhibited:
         return [f"{told}: QEMU says that {inhibited}"]
     held = driven.host_rss.before or 0
-    never_held = max(0, record.spec.memory_bytes - held) + _NOISE
+    never_held = max(0, memory_bytes - held) + _NOISE
     if given - gained <= never_held:
         return [
             f"{told}: the rest it did not hold, as it held {format_size(held)} of the guest's "
-            f"{format_size(record.spec.memory_bytes)}; see: fastballoon vm touch --help"
+            f"{format_size(memory_bytes)}; see: fastballoon vm touch --help"
         ]
     return [f"{told}: it still holds the rest; memory in huge pages is discarded only where a whole one was given"]

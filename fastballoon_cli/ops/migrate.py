@@ -7,6 +7,7 @@ from typing import Any
 
 from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError, PreconditionError
 from fastballoon_cli.guest.agent import AgentClient
+from fastballoon_cli.machine import registry
 from fastballoon_cli.machine.process import Process
 from fastballoon_cli.machine.session import Session, connect_agent, require_running
 from fastballoon_cli.machine.switchover import Handover
@@ -69,10 +70,11 @@ def migrate(
     :raise GuestError: there is to be a check, and the agent does not answer.
     :raise VmLostError: the QEMU that had the guest has ended.
     """
+    registry.require_started(session.record)
     method = check(session.qmp, options)
     hello = session.ask("hello")
     if options.verify:
-        progress.step(f"Starting work in '{session.record.spec.name}' that is checked")
+        progress.step(f"Starting work in '{session.record.name}' that is checked")
         workload.start_work(_need_agent(session), bandwidth=options.bandwidth, timeout=timeout)
     memory = session.ask("memory")
     watching = workload.start_watch(session, timeout=timeout)
@@ -85,7 +87,7 @@ def migrate(
     told = ran.free_pages
     skipped = None if told is None else told.skipped_free_bytes // PAGE_BYTES
     return MigrateResult(
-        vm=session.record.spec.name,
+        vm=session.record.name,
         method=method or "precopy",
         skip_free=options.skip_free,
         total_s=ran.migration.total_s or 0.0,
@@ -102,7 +104,7 @@ def migrate(
         verified=verified,
         guest_memory=_curve(watched, watching, ran),
         provenance={
-            **provenance(session.record, hello, BalloonDevice(session.qmp).options(), "qemu"),
+            **provenance(session, hello, BalloonDevice(session.qmp).options(), "qemu"),
             "bandwidth_bytes_per_s": options.bandwidth,
             "downtime_limit_s": options.downtime_s,
         },
@@ -122,7 +124,7 @@ def _hand_over(session: Session, options: Options, timeout: float, progress: Pro
         raise
     except BaseException:
         if options.verify:
-            workload.abandon(session.record)
+            workload.abandon(session.started)
         raise
 
 
@@ -295,7 +297,7 @@ def _need_agent(session: Session) -> AgentClient:
 
 def _reconnect(session: Session) -> None:
     try:
-        session.agent = connect_agent(session.record, timeout=_AGENT_SECONDS)
+        session.agent = connect_agent(session.started, timeout=_AGENT_SECONDS)
         # Under TCG the destination translates all of the guest's code anew, and the first answer takes long.
         session.agent.call("hello", timeout=_AGENT_SECONDS)
     except GuestError as e:

@@ -8,6 +8,7 @@ from typing import Protocol
 from fastballoon_cli.errors import FastballoonError, PreconditionError, TargetNotReachedError
 from fastballoon_cli.machine.process import Process
 from fastballoon_cli.machine.session import Session, require_running
+from fastballoon_cli.ops.host_floor import HostFloor
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.curve import Curve, thinned
 from fastballoon_cli.results.model import Change
@@ -61,6 +62,7 @@ def drive(
     timeout: float,
     progress: Progress,
     why: Callable[[], str | None] = lambda: None,
+    floor: HostFloor | None = None,
 ) -> Driven:
     """Ask for the target and wait until it is reached.
 
@@ -69,15 +71,18 @@ def drive(
 
     :param timeout: seconds; a guest that moves nothing is given up sooner.
     :param why: asked when nothing has moved for a while; a reason that it returns ends the wait.
+    :param floor: of an inflation that is to be approached in steps.
     :raise TargetNotReachedError: the device stopped short.
     :raise PreconditionError: there is memory to take from a guest that is paused.
     """
     record = session.record
     process = Process(session.qmp, record.pid)
-    balloon, rss, free = device.size(), process.rss(), _guest_free(session)
+    balloon = device.size()
+    # A guest in need of memory is asked when it has some.
+    rss, free = process.rss(), _guest_free(session, wait=target > balloon)
     cpu = process.vcpu_seconds()
     points = [(0.0, balloon)]
-    seconds = _wait(session, device, target, timeout, progress, why, points)
+    seconds = _wait(session, device, target, timeout, progress, why, points, floor)
     cpu = process.vcpu_seconds() - cpu
     session.meet_agent()  # unless that was done before: a guest in need of memory was given some first
     return Driven(
@@ -86,7 +91,7 @@ def drive(
         balloon=Change(balloon, device.size()),
         host_rss=Change(rss, process.rss()),
         guest_free=Change(free, _guest_free(session)),
-        guest_memory=thinned("left", [(at, record.spec.memory_bytes - size) for at, size in points]),
+        guest_memory=thinned("left", [(at, session.facts.memory_bytes - size) for at, size in points]),
     )
 
 
@@ -98,6 +103,7 @@ def _wait(
     progress: Progress,
     why: Callable[[], str | None],
     points: list[tuple[float, int]],
+    floor: HostFloor | None = None,
 ) -> float:
     """Return after how long the target was reached; the device's sizes on the way there go into ``points``."""
     before = size = device.size()
@@ -109,11 +115,15 @@ def _wait(
     if not gives_back:
         require_running(session.qmp)
     begun = moved = asked = time.monotonic()
+    aim = size
     try:
-        device.set_target(target)
         if gives_back:
+            device.set_target(aim := target)
             _require_running_to_give_back(session, target)
         while True:
+            if size == aim:
+                aim = _go_on(session, device, target, floor, begun)
+                moved = asked = time.monotonic()
             size_now = device.size()
             now = time.monotonic()
             if size_now != size:
@@ -135,6 +145,18 @@ def _wait(
         raise
 
 
+def _go_on(session: Session, device: Device, target: int, floor: HostFloor | None, begun: float) -> int:
+    """Ask for the target, or for what the guest can spare on the way there; return which."""
+    aim = target
+    if floor:
+        size = device.size()
+        aim = floor.next(size, target)
+        if aim == size:
+            raise _short(session, size, target, time.monotonic() - begun, floor.reason, gives_back=False)
+    device.set_target(aim)
+    return aim
+
+
 def _freeze(device: Device, progress: Progress) -> None:
     """Have the guest stop where it is."""
     try:
@@ -153,10 +175,10 @@ def _require_running_to_give_back(session: Session, target: int) -> None:
         ) from e
 
 
-def _guest_free(session: Session) -> int | None:
+def _guest_free(session: Session, *, wait: bool = True) -> int | None:
     """Return the guest's MemFree in bytes, or None where nobody answers."""
-    memory = session.ask("memory")
-    return int(memory["MemFree"]) if memory else None
+    memory = session.guest_memory(wait=wait)
+    return memory.get("MemFree") if memory else None
 
 
 def _short(

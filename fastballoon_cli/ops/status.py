@@ -5,7 +5,8 @@ from typing import Any
 from fastballoon_cli.errors import VmLostError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
-from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.attached import Attached
+from fastballoon_cli.machine.registry import Machine, Record
 from fastballoon_cli.machine.session import open_monitor, require_running, running
 from fastballoon_cli.qemu import drop_cache, free_pages
 from fastballoon_cli.qemu.balloon import BalloonDevice
@@ -13,9 +14,13 @@ from fastballoon_cli.qemu.balloon import BalloonDevice
 __all__ = ["names", "running_guest", "status"]
 
 
-def names() -> list[str]:
-    """Return the names of the VMs that run; folders of dead ones that nobody holds are cleared away."""
-    return [name for name in registry.all_names() if registry.forget_unless_alive(name)]
+def names(*, attached: bool = True) -> list[str]:
+    """Return the names of the VMs that run; folders of dead ones that nobody holds are cleared away.
+
+    :param attached: those, too, that something else has started.
+    """
+    there = [name for name in registry.all_names() if registry.forget_unless_alive(name)]
+    return there if attached else [name for name in there if not registry.is_attached(name)]
 
 
 def status(name: str) -> dict[str, Any]:
@@ -42,40 +47,52 @@ def running_guest(name: str) -> Record:
     :raise PreconditionError: there is none of that name, or its guest is paused.
     :raise VmLostError: its QEMU has ended.
     """
-    record = running(name)
-    with open_monitor(record, record.spec.observer_socket) as qmp:
+    record = registry.require_started(running(name))
+    with open_monitor(record, looking=True) as qmp:
         require_running(qmp)
     return record
 
 
-def _status(record: Record) -> dict[str, Any]:
-    with open_monitor(record, record.spec.observer_socket) as qmp:
+def _status(record: Machine) -> dict[str, Any]:
+    with open_monitor(record, looking=True) as qmp:
+        facts = record.facts(qmp)
         state = qmp.execute("query-status")["status"]
         device = BalloonDevice(qmp)
         stats = device.stats()
         counters = device.counters()
         balloon = device.size()
         options = device.options()
-        drop_method = "balloon" if drop_cache.agreed(qmp) else "agent"
+        drop_method = "balloon" if drop_cache.agreed(qmp) else _agent(record)
         skip_method = free_pages.method(qmp, device)
-    spec = record.spec
     return {
         "schema_version": 1,
-        "name": spec.name,
+        "name": facts.name,
         "state": state,
         "pid": record.pid,
-        "accel": spec.accel,
-        "memory_bytes": spec.memory_bytes,
-        "cpus": spec.cpus,
-        "kernel_variant": record.kernel,
-        "qemu_variant": record.qemu,
+        "accel": facts.accel,
+        "memory_bytes": facts.memory_bytes,
+        "cpus": facts.cpus,
+        "kernel_variant": facts.kernel,
+        "qemu_variant": facts.qemu,
+        "qemu_version": facts.built.get("qemu_version"),
         "method": "page-bitmap" if counters and counters.page_bitmap else "pfn",
         "drop_cache_method": drop_method,
         "skip_free_method": skip_method,
         "balloon_bytes": balloon,
         "host_rss_bytes": procfs.rss_bytes(record.pid),
         "guest_stats": {"interval_s": stats.interval_s, "age_s": stats.age_s, "values": dict(stats.values)},
-        "ssh_port": spec.ssh_port,
+        "qmp_socket": str(record.qmp_socket),
         "device_options": options,
-        "directory": str(spec.directory),
+        **_own(record),
     }
+
+
+def _agent(record: Machine) -> str | None:
+    return None if isinstance(record, Attached) else "agent"
+
+
+def _own(record: Machine) -> dict[str, Any]:
+    """Return what only a VM has that was started here."""
+    if isinstance(record, Attached):
+        return {"attached": True}
+    return {"attached": False, "ssh_port": record.spec.ssh_port, "directory": str(record.spec.directory)}

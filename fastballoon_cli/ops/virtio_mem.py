@@ -15,8 +15,8 @@ def move(session: Session, target: int, *, timeout: float, progress: Progress) -
 
     :raise TargetNotReachedError: the guest could not move that much.
     """
-    name = session.record.spec.name
-    device = VirtioMemDevice(session.qmp, session.record.spec.pluggable_bytes)
+    name = session.record.name
+    device = VirtioMemDevice(session.qmp, session.facts.lent_bytes)
     unplug = target > device.size()
     progress.step(f"Unplugging from '{name}'" if unplug else f"Plugging into '{name}'")
     driven = drive(session, device, target, timeout=timeout, progress=progress)
@@ -33,5 +33,5 @@ def move(session: Session, target: int, *, timeout: float, progress: Progress) -
         host_rss_bytes=driven.host_rss,
         guest_free_bytes=driven.guest_free,
         guest_memory=driven.guest_memory,
-        provenance=provenance(session.record, session.ask("hello"), {}, "poll"),
+        provenance=provenance(session, session.ask("hello"), {}, "poll"),
     )

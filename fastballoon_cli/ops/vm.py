@@ -225,7 +225,7 @@ def stop(name: str, progress: Progress) -> None:
     with registry.lock(name):
         progress.step(f"Stopping '{name}'")
         try:
-            records = [registry.load(name), *registry.processes(name)]
+            records = [registry.started(name), *registry.processes(name)]
         except registry.UnknownRecordError as e:
             if e.process is None:
                 raise

@@ -13,7 +13,7 @@ from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient
 
 from fastballoon_cli.errors import QmpError, VmLostError
 
-__all__ = ["CommandNotFoundError", "Qmp", "connect_when_ready"]
+__all__ = ["CommandNotFoundError", "MonitorBusyError", "Qmp", "connect_when_ready"]
 
 _T = TypeVar("_T")
 
@@ -25,24 +25,29 @@ class CommandNotFoundError(QmpError):
     """This QEMU has no such command; features are found by trying, never by version."""
 
 
+class MonitorBusyError(QmpError):
+    """Somebody else is connected to the monitor, which takes one client at a time; or QEMU hangs."""
+
+
 class Qmp:
     """A monitor connection; a context manager.
 
     A monitor takes one client at a time and lets a second one hang, so every call here has a deadline. Every wait is
     raced against the connection's end: listeners and replies of qemu.qmp stay silent when QEMU is killed.
 
-    :param timeout: seconds for connecting, and for each command unless it says otherwise.
-    :raise QmpError: the monitor does not answer in time (somebody else holds it).
+    :param timeout: seconds for each command unless it says otherwise.
+    :param greeting: seconds for connecting.
+    :raise MonitorBusyError: the monitor does not answer in time (somebody else holds it).
     :raise VmLostError: nobody listens on the socket.
     """
 
-    def __init__(self, socket: Path, *, timeout: float = 5.0) -> None:
+    def __init__(self, socket: Path, *, timeout: float = 5.0, greeting: float = 5.0) -> None:
         self._timeout = timeout
         self._closed = False
         self._runner = asyncio.Runner()
         self._client = QMPClient("fastballoon")
         try:
-            self._runner.run(self._connect(socket))
+            self._runner.run(self._connect(socket, greeting))
         except BaseException:
             self._runner.close()
             raise
@@ -104,13 +109,13 @@ class Qmp:
         finally:
             self._runner.close()
 
-    async def _connect(self, socket: Path) -> None:
+    async def _connect(self, socket: Path, greeting: float) -> None:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(greeting):
                 await self._client.connect(str(socket))
         except TimeoutError:
-            raise QmpError(
-                f"QEMU's monitor {socket} did not answer within {self._timeout:g} s",
+            raise MonitorBusyError(
+                f"QEMU's monitor {socket} is busy: it did not answer within {greeting:g} s",
                 hint="another program is connected to it, as a monitor takes one client at a time, or QEMU hangs",
             ) from None
         except ConnectError as e:

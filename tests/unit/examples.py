@@ -9,10 +9,12 @@ import click
 
 from fastballoon_cli.cli import root
 
-#: Examples by what must be there: a VM that runs (a test in tests/guest pastes those), or guests and minutes.
+#: Examples by what must be there: a VM that runs (a test in tests/guest pastes those), one that something else has
+#: started, or guests and minutes.
 NEED_A_VM = frozenset({
     "inflate", "deflate", "drop-cache", "migrate", "vm stop", "vm status", "vm touch", "vm ssh", "vm console",
 })  # fmt: skip
+NEED_A_FOREIGN_VM = frozenset({"vm attach", "vm detach"})
 NEED_BUILDS_AND_TIME = frozenset({
     "build", "vm start", "bench inflate", "bench deflate", "bench drop-cache", "bench migrate", "bench all",
 })  # fmt: skip

@@ -26,6 +26,8 @@ class FakeQemu:
         self.process = subprocess.Popen(["sleep", "1000"])
         self.balloon, self.target, self.status, self.memory = balloon, balloon, status, GIB
         self.properties = {"guest-stats-polling-interval": 0, "deflate-on-oom": False, **properties}
+        #: what the guest tells of its memory when it is asked; None: it never answers
+        self.tells: dict[str, int] | None = None
         self.migration, self.capabilities = "none", {"events": False, "return-path": False}
         self.said: list[tuple[float, str, dict]] = []
         self.agent_asked: list[float] = []
@@ -108,6 +110,10 @@ class FakeQemu:
                 return []
             case "query-cpus-fast":
                 return [{"cpu-index": 0, "thread-id": self.process.pid}]
+            case "query-kvm":
+                return {"enabled": False, "present": True}
+            case "query-version":
+                return {"qemu": {"major": 10, "minor": 0, "micro": 3}, "package": "Debian 1:10.0.3+ds-1"}
             case "query-migrate":
                 return {"status": self.migration}
             case "query-migrate-capabilities":
@@ -128,7 +134,9 @@ class FakeQemu:
             case "qom-get" if arguments["property"] in self.properties:
                 return self.properties[arguments["property"]]
             case "qom-get" if arguments["property"] == "guest-stats":
-                return {"last-update": 0, "stats": {}}
+                if self.tells is None or not self.properties["guest-stats-polling-interval"]:
+                    return {"last-update": 0, "stats": {}}
+                return {"last-update": int(time.time()), "stats": self.tells}
             case "qom-set":
                 self.properties[arguments["property"]] = arguments["value"]
                 return {}

@@ -7,11 +7,11 @@ import pytest
 
 from fastballoon_cli.cli import root
 from fastballoon_cli.results.files import save
-from tests.unit.examples import NEED_A_VM, NEED_BUILDS_AND_TIME, commands, examples
+from tests.unit.examples import NEED_A_FOREIGN_VM, NEED_A_VM, NEED_BUILDS_AND_TIME, commands, examples
 from tests.unit.made import three_variants
 
 _COMMANDS = dict(commands())
-_HERE = [name for name in _COMMANDS if name not in NEED_A_VM | NEED_BUILDS_AND_TIME]
+_HERE = [name for name in _COMMANDS if name not in NEED_A_VM | NEED_A_FOREIGN_VM | NEED_BUILDS_AND_TIME]
 #: Those that can say what they would do.
 _DRY = [
     name for name, command in _COMMANDS.items() if any("--dry-run" in parameter.opts for parameter in command.params)

@@ -3,7 +3,6 @@
 import pytest
 
 from fastballoon_cli.errors import GuestError, QmpError, TargetNotReachedError
-from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import host_gain, resize
 from fastballoon_cli.progress import Silent
@@ -94,10 +93,8 @@ def test_a_stall_is_said_with_a_hint_that_fits(monkeypatch):
 
 
 def gain(given, before, after, *, inhibited=None, memory=4 * GIB):
-    record = Record.__new__(Record)
-    object.__setattr__(record, "spec", type("Spec", (), {"memory_bytes": memory}))
     driven = resize.Driven(1.0, 1.0, Change(0, given), Change(before, after), Change(None, None), None)
-    return host_gain.remarks(record, driven, inhibited=inhibited)
+    return host_gain.remarks(memory, driven, inhibited=inhibited)
 
 
 def test_a_host_that_gains_what_was_given_gets_no_word():

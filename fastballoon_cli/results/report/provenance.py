@@ -28,6 +28,7 @@ _LABELS = {
     "device_options": "balloon device",
     "bandwidth_bytes_per_s": "link of the migration",
     "downtime_limit_s": "downtime limit",
+    "guest_memory_from": "guest's memory told by",
     "clock": "clock of the duration",
     "tool_version": "fastballoon",
     "time": "last sample taken",

@@ -1,0 +1,54 @@
+"""What is known of a VM, whoever has started it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastballoon_cli.qemu.qmp import Qmp
+
+__all__ = ["Facts", "ask"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A VM as it runs now.
+
+    :ivar memory_bytes: all of the guest's memory, what was plugged in included.
+    :ivar accel: ``kvm`` or ``tcg``.
+    :ivar lent_bytes: how much of it virtio-mem lends at most, which no balloon takes.
+    :ivar kernel, qemu: variant of either half, such as ``fast`` or ``stock``; None where this tool has built neither.
+    :ivar built: facts about the artifacts, for a result's provenance; the version of QEMU at least.
+    """
+
+    name: str
+    memory_bytes: int
+    cpus: int
+    accel: str
+    lent_bytes: int = 0
+    kernel: str | None = None
+    qemu: str | None = None
+    built: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ask(name: str, qmp: Qmp) -> Facts:
+    """Ask a QEMU of which nothing is known.
+
+    :raise QmpError: it does not answer, or is older than 2.12.
+    :raise VmLostError: it has ended.
+    """
+    memory = qmp.execute("query-memory-size-summary")
+    devices = qmp.execute("query-memory-devices")
+    return Facts(
+        name=name,
+        memory_bytes=int(memory["base-memory"]) + int(memory.get("plugged-memory", 0)),
+        cpus=len(qmp.execute("query-cpus-fast")),
+        accel="kvm" if qmp.execute("query-kvm")["enabled"] else "tcg",
+        lent_bytes=sum(int(one["data"]["size"]) for one in devices if one["type"] == "virtio-mem"),
+        built={"qemu_version": _version(qmp.execute("query-version"))},
+    )
+
+
+def _version(answer: Mapping[str, Any]) -> str:
+    number = ".".join(str(answer["qemu"][part]) for part in ("major", "minor", "micro"))
+    package = str(answer.get("package") or "").strip("() ")
+    return f"{number} ({package})" if package else number

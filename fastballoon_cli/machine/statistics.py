@@ -1,0 +1,73 @@
+"""The guest's memory by the balloon's statistics queue: what there is to know of a guest that nobody can log in to."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.qmp import Qmp
+
+__all__ = ["Statistics", "polled"]
+
+#: QEMU's name of a figure (virtio 1.3, 5.5.6.4) -> the kernel's in /proc/meminfo; both in bytes here.
+_NAMES = {
+    "stat-total-memory": "MemTotal",
+    "stat-free-memory": "MemFree",
+    "stat-available-memory": "MemAvailable",
+    "stat-disk-caches": "Cached",
+}
+#: QEMU asks in whole seconds.
+_INTERVAL = 1
+#: A guest answers within milliseconds, unless it is paused or has no memory left.
+_PATIENCE_SECONDS = 3.0
+_POLL_SECONDS = 0.05
+
+
+class Statistics:
+    """What the guest's driver tells, while QEMU asks it every second.
+
+    :ivar age_s: how old the figures were that were returned last, in seconds; None if there were none.
+    """
+
+    def __init__(self, device: BalloonDevice) -> None:
+        self._device = device
+        self.age_s: float | None = None
+
+    def memory(self, *, wait: bool) -> Mapping[str, int] | None:
+        """Return the guest's memory in bytes under the names of /proc/meminfo, those that it tells; None if none.
+
+        :param wait: for figures that are no older than this call, for up to 3 seconds.
+        """
+        begun = time.time()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            stats = self._device.stats()
+            # QEMU notes the time of an answer in whole seconds, rounded down.
+            fresh = stats.age_s is not None and time.time() - stats.age_s >= begun
+            if fresh or not wait or time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_SECONDS)
+        self.age_s = stats.age_s
+        found = {name: stats.values[key] for key, name in _NAMES.items() if key in stats.values}
+        return found or None
+
+
+@contextmanager
+def polled(qmp: Qmp) -> Iterator[Statistics | None]:
+    """Have QEMU ask the guest for statistics every second; at the end as often as it did before.
+
+    Yields None for a VM without a balloon.
+    """
+    try:
+        device = BalloonDevice(qmp)
+        before = device.stats().interval_s
+    except PreconditionError:
+        yield None
+        return
+    device.poll_stats(_INTERVAL)
+    try:
+        yield Statistics(device)
+    finally:
+        with suppress(QmpError, VmLostError):
+            device.poll_stats(before)

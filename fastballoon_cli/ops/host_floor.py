@@ -1,0 +1,57 @@
+"""A floor that the host keeps, for guests whose own driver would give all that it is asked for."""
+
+from dataclasses import dataclass
+
+from fastballoon_cli.machine.session import Session
+from fastballoon_cli.units import MIB, PAGE_BYTES, format_size
+
+__all__ = ["HostFloor", "default_floor"]
+
+_MOST = 128 * MIB
+_SHARE = 8
+#: Less is not worth another step.
+_STEP = 4 * MIB
+#: What a guest says of its memory is up to a second old when it is acted upon, and older when it is busy.
+_STALE_SECONDS = 5.0
+
+
+def default_floor(memory_bytes: int) -> int:
+    """Return the bytes of available memory that a guest keeps: 128 MiB, less in one of less than 1 GiB."""
+    return min(_MOST, memory_bytes // _SHARE)
+
+
+@dataclass
+class HostFloor:
+    """Approaches a target by what the guest says of its memory, in steps that leave it some in any case.
+
+    :ivar bytes: of available memory that the guest keeps.
+    :ivar reason: why :meth:`next` has gone no further.
+    """
+
+    session: Session
+    bytes: int
+    reason: str = ""
+
+    def next(self, size: int, target: int) -> int:
+        """Return the size that a balloon of ``size`` bytes may have next, on its way to ``target``.
+
+        The target itself where three quarters of what the guest can spare are enough for it; else half of
+        that. ``size`` if it can spare nothing, or does not say.
+        """
+        memory = self.session.guest_memory()
+        age = self.session.statistics.age_s if self.session.statistics else 0.0
+        if not memory or age is None or age > _STALE_SECONDS:
+            self.reason = "the guest does not say how much memory it has left (--floor 0 asks for it all the same)"
+            return size
+        # Before Linux 4.6 the driver does not tell what is available.
+        available = memory.get("MemAvailable", memory.get("MemFree", 0))
+        spare = available - self.bytes
+        if target - size <= spare * 3 // 4:
+            return target
+        step = spare // 2 // PAGE_BYTES * PAGE_BYTES
+        if step < _STEP:
+            self.reason = (
+                f"the guest has {format_size(available)} available, and is to keep {format_size(self.bytes)} (--floor)"
+            )
+            return size
+        return size + step

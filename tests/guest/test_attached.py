@@ -1,0 +1,93 @@
+"""QEMUs that were started by hand, with guests that nobody can log in to."""
+
+import subprocess
+import time
+
+import pytest
+
+from fastballoon_cli import build
+from fastballoon_cli.host import procfs
+from fastballoon_cli.progress import Silent
+from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.qmp import Qmp, connect_when_ready
+from tests.conftest import await_true
+
+pytestmark = pytest.mark.guest
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+@pytest.fixture(params=["stock", "fast"])
+def foreign(request, tmp_path, tool):
+    """The name of a VM that was attached, its pid and its monitor."""
+    variant = build.Variant(request.param)
+    qemu, kernel = build.qemu(variant, Silent()), build.kernel(variant, Silent())
+    rootfs, monitor = build.image(Silent()).rootfs, tmp_path / "qmp.sock"
+    features = ",x-page-bitmap=on,x-drop-cache=on" if request.param == "fast" else ""
+    process = subprocess.Popen(
+        [
+            *(str(qemu.binary), "-nodefaults", "-no-user-config", "-display", "none"),
+            *("-accel", "tcg,thread=multi", "-smp", "2", "-m", "1G"),
+            *(word for folder in qemu.firmware for word in ("-L", str(folder))),
+            *("-kernel", str(kernel.bzimage), "-append", "console=ttyS0 root=/dev/vda ro quiet"),
+            *("-drive", f"if=none,id=root,file={rootfs},format=raw,readonly=on"),
+            *("-device", "virtio-blk-pci,drive=root", "-serial", f"file:{tmp_path / 'console'}"),
+            # It has another name than the tool would give it.
+            *("-device", f"virtio-balloon-pci,id=mine{features}", "-qmp", f"unix:{monitor},server=on,wait=off"),
+        ]
+    )
+    try:
+        with connect_when_ready(monitor, deadline=time.monotonic() + 30, alive=lambda: None) as qmp:
+            device = BalloonDevice(qmp)
+            await_true(device.has_driver, seconds=100, what="the guest's driver")
+        name = f"foreign-{request.param}"
+        attached = tool.ok("vm", "attach", name, "--qmp", str(monitor))
+        assert attached["pid"] == process.pid
+        yield name, process.pid, monitor
+        tool.ok("vm", "detach", name)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_vm_that_was_started_by_hand_gives_memory_back(tool, foreign):
+    name, pid, monitor = foreign
+    patched = name.endswith("fast")
+    # From the host alone: what the balloon holds is not resident any more.
+    result = tool.ok("--vm", name, "inflate", "--target", "512M")
+    assert result["method"] == ("page-bitmap" if patched else "pfn")
+    assert result["balloon_bytes"] == {"before": 0, "after": 512 * MIB}
+    free = result["guest_free_bytes"]
+    assert free["before"] - free["after"] == pytest.approx(512 * MIB, abs=64 * MIB)
+    assert result["guest_cpu_s"] > 0
+    assert result["host_rss_bytes"]["after"] == pytest.approx(procfs.rss_bytes(pid), abs=64 * MIB)
+    assert result["provenance"]["guest_memory_from"] == "statistics"
+    assert result["provenance"]["guest_memory_age_s"] < 3
+
+    status = tool.ok("vm", "status", name)
+    assert (status["balloon_bytes"], status["memory_bytes"], status["cpus"]) == (512 * MIB, GIB, 2)
+    (listed,) = [one for one in tool.ok("vm", "list")["vms"] if one["name"] == name]
+    assert listed["state"] == "running"
+
+    result = tool.ok("--vm", name, "deflate")
+    assert result["balloon_bytes"]["after"] == 0
+    assert result["guest_free_bytes"]["after"] - free["after"] == pytest.approx(512 * MIB, abs=64 * MIB)
+    with Qmp(monitor) as qmp:
+        assert BalloonDevice(qmp).stats().interval_s == 0
+
+    if patched:
+        dropped = tool.ok("--vm", name, "drop-cache")
+        assert dropped["method"] == "balloon"
+        assert dropped["freed_bytes"] > 0
+    else:
+        tool.refused(5, "--vm", name, "drop-cache")
+
+
+def test_while_somebody_works_with_its_monitor_it_is_busy(tool, foreign):
+    name, _, monitor = foreign
+    with Qmp(monitor):
+        assert "is busy" in tool.refused(4, "--vm", name, "inflate", "--target", "512M")["message"]
+        (listed,) = [one for one in tool.ok("vm", "list")["vms"] if one["name"] == name]
+        assert listed["state"] == "busy"
+    assert tool.ok("vm", "status", name)["balloon_bytes"] == 0
