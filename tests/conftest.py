@@ -40,12 +40,12 @@ _LONG = (
     *("test_series_is_good", "test_bare.py", "test_free_pages.py", "test_migrate", "test_cache.py", "test_qtest.py"),
     *("test_lifecycle.py", "test_health.py", "test_bench.py"),
 )
-#: And what shares nothing with the other tests of its module.
+#: And what shares nothing with the other tests of its module. Those of test_qtest.py share the host's huge pages: a
+#: program looks whether enough are free, and in another lane another one would take them meanwhile.
 _ALONE = (
     "test_series_is_good",
     "test_bare.py",
     "test_bench.py",
-    "test_qtest.py",
     "test_upstream.py",
     "test_sanitized.py",
 )
