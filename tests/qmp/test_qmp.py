@@ -57,7 +57,7 @@ def test_a_second_client_is_not_left_hanging(qemu):
     with Qmp(socket):
         since = time.monotonic()
         with pytest.raises(QmpError, match="did not answer within"):
-            Qmp(socket, timeout=0.5)
+            Qmp(socket, greeting=0.5)
         assert time.monotonic() - since < 5
 
 
