@@ -3,6 +3,7 @@
 import platform
 import re
 import signal
+import time
 from os import close, pidfd_open
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.units import KIB
 
 __all__ = [
+    "await_end",
     "cpu_model",
     "is_qemu",
     "is_stopped",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 _STAT_STATE, _STAT_STARTTIME = 0, 19  # proc(5), counted from the field after the command's closing parenthesis
+_QUIT_SECONDS = 5.0
 
 
 def start_time(pid: int) -> int | None:
@@ -161,6 +164,15 @@ def kill(pid: int, started: int) -> None:
         pass
     finally:
         close(handle)
+
+
+def await_end(pid: int, started: int) -> None:
+    """Wait until a QEMU that was told to quit has ended; kill one that does not."""
+    deadline = time.monotonic() + _QUIT_SECONDS
+    while start_time(pid) == started:
+        if time.monotonic() > deadline:
+            kill(pid, started)
+        time.sleep(0.01)
 
 
 def cpu_model() -> str:

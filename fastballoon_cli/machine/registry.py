@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -31,7 +30,6 @@ __all__ = [
     "Record",
     "UnknownRecordError",
     "all_names",
-    "await_end",
     "forget",
     "forget_processes",
     "forget_unless_alive",
@@ -54,7 +52,6 @@ _RECORD, _ATTACHED = "vm.json", "attached.json"
 _HOLDER = "holder.json"
 #: Of a record. A field may join without a new one: readers leave out what they do not know.
 _SCHEMA_VERSION = 1
-_QUIT_SECONDS = 5.0
 
 
 class UnknownRecordError(PreconditionError):
@@ -66,11 +63,17 @@ class UnknownRecordError(PreconditionError):
     def __init__(self, name: str, reason: str, process: tuple[int, int] | None) -> None:
         super().__init__(
             f"the record of VM '{name}' cannot be read: {reason}",
-            hint=f"use the fastballoon that started it, or stop it: fastballoon vm stop {name}"
-            if process
-            else f"end its QEMU and remove {vm_dir(name)}",
+            hint=_way_out(name, process is not None),
         )
         self.process = process
+
+
+def _way_out(name: str, stoppable: bool) -> str:
+    if is_attached(name):
+        return f"use the fastballoon that attached it, or forget it: fastballoon vm detach {name}"
+    if stoppable:
+        return f"use the fastballoon that started it, or stop it: fastballoon vm stop {name}"
+    return f"end its QEMU and remove {vm_dir(name)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +181,9 @@ def started(name: str) -> Record | None:
 
     :raise PreconditionError: it was attached, or another version of the tool has written its record.
     """
-    record = load(name)
-    return None if record is None else require_started(record)
+    if is_attached(name):
+        raise _attached(name)  # whatever its record says: nobody here may end it
+    return _read(name, vm_dir(name) / _RECORD)
 
 
 def require_started(record: Machine) -> Record:
@@ -188,11 +192,15 @@ def require_started(record: Machine) -> Record:
     :raise PreconditionError: it was attached.
     """
     if isinstance(record, Attached):
-        raise PreconditionError(
-            f"VM '{record.name}' was attached: this is for VMs that fastballoon has started",
-            hint="use what has started it; to forget it here: fastballoon vm detach " + record.name,
-        )
+        raise _attached(record.name)
     return record
+
+
+def _attached(name: str) -> PreconditionError:
+    return PreconditionError(
+        f"VM '{name}' was attached: this is for VMs that fastballoon has started",
+        hint=f"use what has started it; to forget it here: fastballoon vm detach {name}",
+    )
 
 
 def processes(name: str) -> list[Record]:
@@ -216,9 +224,7 @@ def _read(name: str, path: Path) -> Record | None:
     raw: Any = None
     try:
         raw = json.loads(text)
-        version = raw.get("schema_version", _SCHEMA_VERSION)
-        if version != _SCHEMA_VERSION:
-            raise ValueError(f"it has version {version}, and this fastballoon reads version {_SCHEMA_VERSION}")
+        _check_version(raw)
         spec = {key: value for key, value in raw["spec"].items() if key in _names(QemuSpec)}
         for key in ("binary", "kernel", "rootfs", "directory"):
             spec[key] = Path(spec[key])
@@ -227,8 +233,7 @@ def _read(name: str, path: Path) -> Record | None:
         record = {key: value for key, value in raw.items() if key in _names(Record)}
         return Record(**record | {"spec": QemuSpec(**spec)})
     except (ValueError, TypeError, KeyError, AttributeError) as e:
-        reason = f"it lacks {e}" if isinstance(e, KeyError) else str(e)
-        raise UnknownRecordError(name, reason, _process(raw)) from e
+        raise _unknown(name, raw, e) from e
 
 
 def _read_attached(name: str) -> Attached | None:
@@ -239,12 +244,10 @@ def _read_attached(name: str) -> Attached | None:
     raw: Any = None
     try:
         raw = json.loads(text)
-        if raw["schema_version"] != _SCHEMA_VERSION:
-            raise ValueError(f"it has version {raw['schema_version']}, not {_SCHEMA_VERSION}")
+        _check_version(raw)
         return Attached(name=name, qmp_socket=Path(raw["qmp_socket"]), pid=int(raw["pid"]), started=int(raw["started"]))
-    except (ValueError, TypeError, KeyError) as e:
-        reason = f"it lacks {e}" if isinstance(e, KeyError) else str(e)
-        raise UnknownRecordError(name, reason, _process(raw)) from e
+    except (ValueError, TypeError, KeyError, AttributeError) as e:
+        raise _unknown(name, raw, e) from e
 
 
 def is_attached(name: str) -> bool:
@@ -256,9 +259,16 @@ def _names(kind: type[Record] | type[QemuSpec]) -> set[str]:
     return {one.name for one in fields(kind)}
 
 
-def _process(raw: Any) -> tuple[int, int] | None:
+def _check_version(raw: Any) -> None:
+    version = raw.get("schema_version", _SCHEMA_VERSION)
+    if version != _SCHEMA_VERSION:
+        raise ValueError(f"it has version {version}, and this fastballoon reads version {_SCHEMA_VERSION}")
+
+
+def _unknown(name: str, raw: Any, error: Exception) -> UnknownRecordError:
     pid, started = (raw.get("pid"), raw.get("started")) if isinstance(raw, dict) else (None, None)
-    return (pid, started) if isinstance(pid, int) and isinstance(started, int) else None
+    process = (pid, started) if isinstance(pid, int) and isinstance(started, int) else None
+    return UnknownRecordError(name, f"it lacks {error}" if isinstance(error, KeyError) else str(error), process)
 
 
 def save(record: Record) -> None:
@@ -317,15 +327,6 @@ def lives(name: str) -> bool:
         # Where nothing can be known of its QEMU, it is not for this tool to say that there is none.
         return e.process is None or procfs.start_time(e.process[0]) == e.process[1]
     return any(record and record.alive for record in records)
-
-
-def await_end(pid: int, started: int) -> None:
-    """Wait until a QEMU that was told to quit has ended; kill one that does not."""
-    deadline = time.monotonic() + _QUIT_SECONDS
-    while procfs.start_time(pid) == started:
-        if time.monotonic() > deadline:
-            procfs.kill(pid, started)
-        time.sleep(0.01)
 
 
 @contextmanager

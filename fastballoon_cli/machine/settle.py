@@ -32,7 +32,7 @@ def settle(source: Record, target: Record) -> Record:
     except VmLostError:
         for record in (source, target):
             procfs.kill(record.pid, record.started)
-            registry.await_end(record.pid, record.started)
+            procfs.await_end(record.pid, record.started)
         raise
     registry.save(holder)
     other = source if holder is target else target
@@ -43,7 +43,7 @@ def settle(source: Record, target: Record) -> Record:
                 qmp.execute("quit")
         else:
             procfs.kill(other.pid, other.started)
-        registry.await_end(other.pid, other.started)
+        procfs.await_end(other.pid, other.started)
     registry.forget_processes(holder)
     return holder
 

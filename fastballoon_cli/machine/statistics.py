@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from fastballoon_cli.errors import PreconditionError, QmpError, VmLostError
+from fastballoon_cli.errors import QmpError, VmLostError
 from fastballoon_cli.qemu.balloon import BalloonDevice
 from fastballoon_cli.qemu.qmp import Qmp
 
@@ -54,17 +54,13 @@ class Statistics:
 
 
 @contextmanager
-def polled(qmp: Qmp) -> Iterator[Statistics | None]:
+def polled(qmp: Qmp) -> Iterator[Statistics]:
     """Have QEMU ask the guest for statistics every second; at the end as often as it did before.
 
-    Yields None for a VM without a balloon.
+    :raise PreconditionError: the VM has no balloon, not any more.
     """
-    try:
-        device = BalloonDevice(qmp)
-        before = device.stats().interval_s
-    except PreconditionError:
-        yield None
-        return
+    device = BalloonDevice(qmp)
+    before = device.stats().interval_s
     device.poll_stats(_INTERVAL)
     try:
         yield Statistics(device)

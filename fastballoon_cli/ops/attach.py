@@ -20,15 +20,16 @@ def attach(name: str, qmp_socket: Path, progress: Progress) -> Attached:
     :raise QmpError: somebody else holds the monitor.
     :raise VmLostError: nobody listens on the socket.
     """
-    if registry.vm_dir(name).exists() and registry.forget_unless_alive(name):
-        raise PreconditionError(f"there is a VM '{name}' already", hint="choose another name; see: fastballoon vm list")
+    registry.forget_unless_alive(name)
     progress.step(f"Attaching '{name}'")
     found = attached.find(name, qmp_socket)
     with found.monitor() as qmp:
         BalloonDevice(qmp)
     with registry.lock(name, create=True):
-        if registry.load(name):
-            raise PreconditionError(f"there is a VM '{name}' already", hint="choose another name")
+        if registry.lives(name):
+            raise PreconditionError(
+                f"there is a VM '{name}' already", hint="choose another name; see: fastballoon vm list"
+            )
         registry.save_attached(found)
     return found
 
@@ -39,6 +40,6 @@ def detach(name: str) -> None:
     :raise PreconditionError: there is none of that name, it was started here, or somebody works with it.
     """
     with registry.lock(name):
-        if not isinstance(registry.load(name), Attached):
+        if not registry.is_attached(name):
             raise PreconditionError(f"VM '{name}' was started here", hint=f"to end it: fastballoon vm stop {name}")
         registry.forget(name)

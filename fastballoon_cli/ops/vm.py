@@ -230,13 +230,13 @@ def stop(name: str, progress: Progress) -> None:
             if e.process is None:
                 raise
             procfs.kill(*e.process)
-            registry.await_end(*e.process)
+            procfs.await_end(*e.process)
             records = []
         for record in records:
             if record and record.alive:
                 with suppress(QmpError, VmLostError), Qmp(record.spec.qmp_socket) as qmp:  # else it is killed
                     qmp.execute("quit")
-                registry.await_end(record.pid, record.started)
+                procfs.await_end(record.pid, record.started)
         registry.forget(name)
 
 

@@ -168,3 +168,9 @@ def test_a_record_that_cannot_be_read_is_listed_as_unknown(fastballoon, qemu, we
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
     (one,) = json.loads(fastballoon("--json", "vm", "list").stdout)["vms"]
     assert (one["name"], one["state"]) == ("web", "unknown")
+    assert "vm detach web" in refused(fastballoon, 3, "vm", "status", "web")["hint"]
+    # It is not ours to end, whoever wrote its record.
+    assert "was attached" in refused(fastballoon, 3, "vm", "stop", "web")["message"]
+    assert qemu.process.poll() is None
+    assert fastballoon("vm", "detach", "web").returncode == 0
+    assert not registry.vm_dir("web").exists()

@@ -56,7 +56,7 @@ def records(monkeypatch):
         (source, target)[pid].killed = True
 
     monkeypatch.setattr(settling.procfs, "kill", end)
-    monkeypatch.setattr(settling.registry, "await_end", end)
+    monkeypatch.setattr(settling.procfs, "await_end", end)
     return source, target, monitors, saved
 
 
