@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import paramiko
 
+from fastballoon_cli.errors import QmpError
 from fastballoon_cli.machine import registry
 from fastballoon_cli.machine.session import connect, running
 from fastballoon_cli.machine.spec import BALLOON_ID
@@ -34,6 +35,8 @@ def slot(kind: int, mode: int, *, flags: int = 0, request: int = 0x5EED, first: 
 
 
 SLOT_BYTES = len(slot(0, 0)) // 2
+#: Of a guest of 512 MiB; more than fits into the two messages that the driver sends before one is returned.
+ALL_FREE_PAGES = slot(FREE_PAGES, 0, pages=1 << 17)
 
 
 @dataclass
@@ -59,9 +62,44 @@ class Hostile:
         """Tell the device what to do, see the head of the patch."""
         self.qmp.execute("qom-set", {"path": _DEVICE, "property": "x-hostile", "value": words})
 
+    def asks(self, written: int, request: str) -> bool:
+        """Put a request into a slot; return false if the device has none."""
+        try:
+            self.say(f"slot:{REQUESTS}:{written}:{request}")
+        except QmpError:
+            return False
+        return True
+
     def misdeeds(self) -> int:
         """Return how many buffers the device has returned wrongly since it was told what to do."""
         return int(self.qmp.execute("qom-get", {"path": _DEVICE, "property": "x-hostile"}))
+
+    def available(self, queue: int) -> int:
+        """Return how many buffers the driver has made available in a queue, modulo 2^16."""
+        ring = self._ring(queue)
+        return int.from_bytes(self._memory(ring["vring-avail"] + 2, 2), "little")
+
+    def said(self, queue: int, since: int) -> list[bytes]:
+        """Return the beginnings of the buffers that the driver has made available since then, 40 bytes at most.
+
+        They must be with the device still, or the driver may have used their memory for others.
+        """
+        ring = self._ring(queue)
+        found = []
+        for number in range(since, since + (self.available(queue) - since) % (1 << 16)):
+            entry = ring["vring-avail"] + 4 + 2 * (number % ring["vring-num"])
+            head = int.from_bytes(self._memory(entry, 2), "little")
+            address, size = struct.unpack("<QI", self._memory(ring["vring-desc"] + 16 * head, 12))
+            found.append(self._memory(address, min(size, 40)))
+        return found
+
+    def _ring(self, queue: int) -> dict[str, int]:
+        ring: dict[str, int] = self.qmp.execute("x-query-virtio-queue-status", {"path": _DEVICE, "queue": queue})
+        return ring
+
+    def _memory(self, address: int, size: int) -> bytes:
+        dump = self.qmp.execute("human-monitor-command", {"command-line": f"xp /{size}xb {address:#x}"})
+        return bytes(int(word, 16) for line in dump.splitlines() for word in line.partition(":")[2].split())
 
     def run(self, command: str) -> str:
         """Run a command in the guest."""
