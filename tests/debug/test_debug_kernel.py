@@ -17,6 +17,7 @@ from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu.balloon import BalloonDevice
 from tests.conftest import await_true, run_over
 from tests.debug.reports import reports
+from tests.guest.breaking import never_at_rest
 
 pytestmark = [pytest.mark.guest, pytest.mark.long, pytest.mark.timeout(3600)]
 
@@ -203,6 +204,11 @@ def test_unbinding_and_binding(tool, guest):
             BalloonDevice(session.qmp).set_target(900 * MIB)
         run(f"echo {device} > {DRIVER}/unbind && echo {device} > {DRIVER}/bind", seconds=120)
         balloon_reaches(0)
+    # And while it is given other targets, which is to begin no work that nobody waits for.
+    with never_at_rest(NAME, 1536 * MIB, 1024 * MIB, every=0.02):
+        for _ in range(5):
+            run(f"echo {device} > {DRIVER}/unbind && echo {device} > {DRIVER}/bind", seconds=120)
+    balloon_reaches(0)
 
 
 def test_suspend(tool, guest):
