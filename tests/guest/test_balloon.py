@@ -26,7 +26,8 @@ def test_inflating_a_touched_guest_gives_the_host_its_memory_and_deflating_gives
     phases = {name: value for name, value in inflated["phases_s"].items() if value is not None}
     assert set(phases) == {"allocate", "send", "translate", "discard", "other"}
     assert sum(phases.values()) == pytest.approx(inflated["duration_s"], rel=0.05)
-    assert inflated["counts"]["kicks"] <= 8 * 3
+    # A batch has 1 GiB at most, as nobody gets at any of it before the host has answered.
+    assert 3 <= inflated["counts"]["kicks"] <= 8 * 3
     assert inflated["counts"]["discards"] <= 512 * 3
     assert inflated["guest_memory"]["of"] == "left"
     assert (inflated["guest_memory"]["bytes"][0], inflated["guest_memory"]["bytes"][-1]) == (4 * GIB, GIB)

@@ -50,6 +50,19 @@ def test_the_cache_is_gone_and_the_freed_bytes_are_true(tool, caching, mode):
     assert kernel_warnings(tool, caching) == []
 
 
+def test_the_page_cache_can_be_dropped_by_itself(tool, caching):
+    fill_cache(caching, GIB // 4)
+    tool.in_guest(caching, "find / -xdev > /dev/null")
+
+    def entries():
+        return int(tool.in_guest(caching, "cat /proc/sys/fs/dentry-state").split()[0])
+
+    before = entries()
+    dropped = tool.ok("--vm", caching, "drop-cache", "--mode", "pagecache")
+    assert dropped["freed_bytes"] >= 0.24 * GIB
+    assert entries() >= 0.9 * before > 1000
+
+
 def test_slab_can_be_dropped_by_itself(tool, caching):
     fill_cache(caching, GIB // 2)
     tool.in_guest(caching, "find / -xdev > /dev/null")

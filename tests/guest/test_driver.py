@@ -144,8 +144,15 @@ def test_requests_to_drop_caches_survive_suspend_and_unbinding(tool, boot):
 
 def test_a_guest_out_of_memory_takes_its_balloon_back(tool, boot):
     boot("oom", "--memory", "1G", "--balloon-options", "deflate-on-oom=on")
+    total = tool.in_guest("oom", "grep MemTotal /proc/meminfo")
     tool.ok("--vm", "oom", "inflate", "--target", "640M")
+    # It is the guest's as long as it can have it back.
+    assert tool.in_guest("oom", "grep MemTotal /proc/meminfo") == total
     # More than is left beside the balloon; the agent's worker would be killed if the balloon did not yield.
     tool.in_guest("oom", "python3 -c 'b = bytearray(500 << 20); print(len(b))'")
     assert tool.ok("vm", "status", "oom")["balloon_bytes"] < 640 << 20
+    counters = tool.in_guest("oom", "cat /sys/kernel/debug/virtio-balloon/*/counters")
+    counted = {name: int(value) for name, value in map(str.split, counters.splitlines())}
+    # It does not take it away again at once, in pieces of more than a handful of pages.
+    assert counted["inflate_oom_pauses"] > 0
     assert not [line for line in kernel_warnings(tool, "oom") if "WARNING" in line or "BUG" in line]

@@ -110,9 +110,42 @@ def test_thirty_migrations_in_a_row_lose_no_byte(skipping):
     assert [ram.skipped_free_pages > 0 for ram in counted] == [one.skip_free for one in options]
 
 
-@pytest.mark.parametrize(("name", "word"), [("poison", "page_poison=1"), ("zeroing", "init_on_free=1")])
-def test_a_guest_whose_free_pages_must_keep_their_content_loses_none(tool, boot, name, word):
-    boot(name, "--memory", "512M", "--append", word)
+def test_a_guest_may_refuse_to_tell(tool, skipping):
+    parameter = "/sys/module/virtio_balloon/parameters/free_pages"
+    for word, refuses in (("N", True), ("Y", False)):
+        tool.in_guest(skipping, f"echo {word} > {parameter}")
+        with hold(skipping, Silent(), need_agent=True) as session:
+            before = session.agent.call("balloon")
+            options = migrate.Options(skip_free=True, bandwidth=LINK)
+            ram = migrate.migrate(session, options, progress=Silent()).ram
+            session.agent = session.agent or connect_agent(session.record, timeout=20)
+            after = session.agent.call("balloon")
+        assert (ram.skipped_free_pages == 0) == refuses
+        assert (after["host_requests_refused"] > before["host_requests_refused"]) == refuses
+        assert (after["free_pages_messages"] == before["free_pages_messages"]) == refuses
+
+
+@pytest.mark.long
+def test_many_cpus_write_while_free_pages_are_left_out(boot):
+    boot("many", memory_bytes=1024 * MIB, cpus=8, timeout=300)
+    with hold("many", Silent(), need_agent=True, patience=60) as session:
+        options = [migrate.Options(skip_free=True, bandwidth=400 * MIB, downtime_s=0.05)] * 8
+        counted, checked = _migrate_under_work(session, options, size=120 * MIB)
+    assert (checked["mismatches"], checked["failed"]) == (0, [])
+    assert min(ram.skipped_free_pages for ram in counted) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "device"),
+    [
+        ("poison", "page_poison=1", ""),
+        ("zeroing", "init_on_free=1", ""),
+        # QEMU does not know of it, and asks.
+        ("asked", "page_poison=1", "page-poison=off"),
+    ],
+)
+def test_a_guest_whose_free_pages_must_keep_their_content_loses_none(tool, boot, name, word, device):
+    boot(name, memory_bytes=512 * MIB, append=word, balloon_options=device)
     with hold(name, Silent(), need_agent=True) as session:
         counted, checked = _migrate_under_work(session, [migrate.Options(skip_free=True)] * 10, size=80 * MIB)
     assert (checked["mismatches"], checked["failed"]) == (0, [])

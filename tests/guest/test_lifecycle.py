@@ -8,6 +8,7 @@ from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import vm
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import drop_cache
+from fastballoon_cli.qemu.balloon import BalloonDevice
 from tests.conftest import await_true, kernel_warnings
 from tests.guest.breaking import (
     DRIVER,
@@ -31,6 +32,7 @@ COUNTERS = "/sys/kernel/debug/virtio-balloon/*/counters"
 _SUSPEND_TEST_SECONDS = 5
 #: Through the kernel's shutdown of every device, as reboot(8) of a distribution goes; the guest's own does not.
 REBOOT = "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x1234567)'"
+HALT = "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0xcdef0123 - (1 << 32))'"
 #: mount(8) looks at the disk itself, and might hang where it holds no file system.
 MOUNT = (
     'python3 -c \'import ctypes; open("/proc/self/comm", "w").write("mounts"); '
@@ -92,6 +94,31 @@ def test_starting_again_while_the_balloon_moves(tool, guest, way):
                 with hold(guest, Silent()) as session:
                     session.qmp.execute("system_reset")
             await_true(lambda: boots(guest) > before, seconds=90, what="the guest to come up again")  # noqa: B023
+    is_well(tool, guest)
+
+
+def test_pulling_the_device_while_the_balloon_moves(tool, guest):
+    """As when it is unplugged, but that the guest begins."""
+    for _ in range(3):
+        device = balloon_device(tool, guest)
+        slot = tool.in_guest(guest, f"basename $(dirname $(realpath /sys/bus/virtio/devices/{device}))").strip()
+        with never_at_rest(guest, MEMORY, MEMORY // 2):
+            assert timed(tool, guest, f"echo 1 > /sys/bus/pci/devices/{slot}/remove") < SECONDS
+        tool.in_guest(guest, "echo 1 > /sys/bus/pci/rescan")
+    is_well(tool, guest)
+
+
+def test_a_guest_that_is_halted_has_let_go_of_the_device(tool, guest):
+    tool.ok("--vm", guest, "inflate", "--target", "128M")
+    before = boots(guest)
+    tool.in_guest(guest, f"(sleep 0.2; {HALT}) > /dev/null 2>&1 &")
+    with hold(guest, Silent()) as session:
+        device = BalloonDevice(session.qmp)
+        # Whatever the guest's memory is used for next, the device has no part in it.
+        await_true(lambda: not device.has_driver(), seconds=30, what="the device to be reset")
+        device.set_target(0)
+        session.qmp.execute("system_reset")
+    await_true(lambda: boots(guest) > before, seconds=90, what="the guest to come up again")
     is_well(tool, guest)
 
 

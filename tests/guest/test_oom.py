@@ -17,6 +17,9 @@ pytestmark = pytest.mark.guest
 TAKEN, ANSWERED = 15.0, 5.0
 
 
+_WAKEUP = "/sys/bus/virtio/drivers/virtio_balloon/virtio*/power/wakeup"
+
+
 def _boot(boot, name, *, memory, variant="fast", movable=0, swap=0, oom=True):
     boot(
         name,
@@ -82,6 +85,35 @@ def test_a_process_that_needs_what_is_in_the_balloon_has_it_soon(tool, boot, rec
     assert not [line for line in kernel_warnings(tool, "rescued") if "WARNING" in line or "BUG" in line]
 
 
+#: Has the kernel look for somebody to end, after it has asked whether anybody can give memory back instead.
+_RUN_OUT = """
+python3 -c '
+import time
+open("/proc/self/oom_score_adj", "w").write("1000")
+taken = bytearray(32 << 20)
+open("/run/taken", "w")
+time.sleep(60)
+' > /dev/null 2>&1 &
+while [ ! -e /run/taken ]; do sleep 0.1; done
+held() { grep ^num_pages /sys/kernel/debug/virtio-balloon/*/counters; }
+before=$(held)
+echo f > /proc/sysrq-trigger
+for try in $(seq 100); do [ "$(held)" = "$before" ] || break; sleep 0.1; done
+held
+"""
+
+
+def test_a_kernel_that_has_run_out_is_given_an_eighth_for_a_while(tool, boot):
+    _boot(boot, "asked", memory=GIB)
+    size = 640 * MIB
+    assert _squeeze("asked", size) == size
+    left = int(tool.in_guest("asked", _RUN_OUT).split()[1]) * 4096
+    assert left == size - size // 8
+    # It was not for long, and so the balloon takes it again.
+    with hold("asked", Silent()) as session:
+        assert settled(BalloonDevice(session.qmp).size, size, still=5.0) == size
+
+
 def _count(log, word):
     return sum(word in line for line in log.read_text().splitlines())
 
@@ -110,10 +142,20 @@ def test_with_an_unmodified_qemu_the_balloon_goes_as_far_as_ever(tool, boot, rec
     assert said["fast"] <= 2 * said["stock"] + 2
 
 
+def test_what_could_be_swapped_out_is_not_kept(boot):
+    """MemAvailable knows nothing of it, and the floor has to."""
+    boot("swapping", memory_bytes=GIB, scratch_disk_bytes=GIB)
+    with hold("swapping", Silent(), need_agent=True) as session:
+        session.agent.call("swap_on")
+        session.agent.call("take_start", size=600 * MIB, seconds=600.0, idle=True, timeout=60)
+        assert aim(session, 448 * MIB, still=12.0) == 448 * MIB
+
+
 def test_a_balloon_that_waits_at_its_floor_is_quiet(tool, boot, record_property):
     """It says once that it waits, writes its size only when that has changed, and looks ever less often."""
     boot("floor", "--memory", "1G")
     with hold("floor", Silent(), need_agent=True) as session:
+        tool.in_guest("floor", f"echo enabled > $(echo {_WAKEUP})")
         aim(session, 1000 * MIB, still=3.0)
         session.qmp.execute("trace-event-set-state", {"name": "virtio_balloon_set_config", "enable": True})
         log = session.record.spec.qemu_log
@@ -125,7 +167,9 @@ def test_a_balloon_that_waits_at_its_floor_is_quiet(tool, boot, record_property)
         record_property("looks", after["inflate_floor"] - before["inflate_floor"])
         assert _count(log, "virtio_balloon_set_config") <= 5
         # Every 0.2 s would be 50 times.
-        assert after["inflate_floor"] - before["inflate_floor"] <= 15
+        assert 1 <= after["inflate_floor"] - before["inflate_floor"] <= 15
+        # Nothing keeps the guest from going to sleep meanwhile.
+        assert tool.in_guest("floor", f"cat {_WAKEUP}_active {_WAKEUP}_active_count").split()[0] == "0"
         said = [line for line in tool.in_guest("floor", "dmesg --raw").splitlines() if "virtio_balloon" in line]
         assert len(said) <= 2, said
         # No warning, and no notice either: <6> is information.
