@@ -47,7 +47,7 @@ def test_the_host_gains_all_but_the_refused(tool, refusing):
         assert 0 < SIZE // PAGE - device.inflate.pages <= AT_MOST
         # Both ends count the same blocks.
         assert device.inflate.refused == counted["inflate_rejected"]
-        assert 0 < device.inflate.errors < device.inflate.messages
+        assert 0 < device.inflate.errors <= device.inflate.messages
         assert balloon.deflate(session, progress=Silent()).balloon_bytes.after == 0
     assert len([line for line in kernel_warnings(tool, refusing) if "virtio_balloon" in line]) <= 2
 
