@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -86,7 +87,17 @@ def _interrupt_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         # What runs under nohup goes on when its terminal goes.
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C would do just now.
+
+    While an event loop runs, it has a handler for that: an exception out of nowhere would end any of its tasks, such as
+    the one that reads a monitor.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(number, frame)
 
 
 def _open_streams() -> None:
