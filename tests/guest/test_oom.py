@@ -103,13 +103,13 @@ held
 """
 
 
-def test_a_kernel_that_has_run_out_is_given_an_eighth_for_a_while(tool, boot):
+def test_a_kernel_that_has_run_out_is_given_an_eighth_until_the_host_asks_again(tool, boot):
     _boot(boot, "asked", memory=GIB)
     size = 640 * MIB
     assert _squeeze("asked", size) == size
     left = int(tool.in_guest("asked", _RUN_OUT).split()[1]) * 4096
     assert left == size - size // 8
-    # That is for the guest to keep until the host asks again, and then soon over.
+    # It does not go back by itself.
     with hold("asked", Silent()) as session:
         device = BalloonDevice(session.qmp)
         assert settled(device.size, size, still=2.0) == left

@@ -23,10 +23,6 @@ from tests.hostile_host.host import (
 pytestmark = [pytest.mark.guest, pytest.mark.long, pytest.mark.timeout(900)]
 
 
-def _drop(host, **changes):
-    return slot(DROP_CACHE, 1, **changes)
-
-
 #: Bytes of a request that makes no sense, and how many of them the device claims to have written.
 BAD_SLOTS = {
     "nothing-written": (0, slot(DROP_CACHE, 1)),
