@@ -197,9 +197,10 @@ def _lost(tool, boot, variant: str, name: str, seconds: float) -> float:
 
 def test_a_cpu_bound_process_loses_no_more_than_with_the_unmodified_pair(tool, boot):
     seconds = 4.0
-    stock = _lost(tool, boot, "stock", "spin-stock", seconds)
+    # A machine that was busier in the undisturbed run makes the loss negative: no process gains by its balloon.
+    stock = max(0.0, _lost(tool, boot, "stock", "spin-stock", seconds))
     # What else the machine does is taken from the process too, so one undisturbed try in three is proof enough.
-    fast = []
+    fast: list[float] = []
     while len(fast) < 3 and (not fast or min(fast) > stock + 0.1 * seconds):
         fast.append(_lost(tool, boot, "fast", f"spin-fast{len(fast)}", seconds))
     assert min(fast) <= stock + 0.1 * seconds, (fast, stock)
