@@ -39,6 +39,11 @@ _COMMANDS = {
     help="The VM to work on.",
 )
 @click.option(
+    "--connect",
+    metavar="URI",
+    help="Work on domains of libvirt, as virsh does: qemu:///system, qemu+ssh://host/system, ...",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -49,7 +54,9 @@ _COMMANDS = {
 @click.option("-v", "--verbose", is_flag=True, help="Show where an internal error came from.")
 @click.version_option(__version__, prog_name="fastballoon")
 @click.pass_context
-def root(ctx: click.Context, vm_name: str, as_json: bool, timeout: float | None, verbose: bool) -> None:
+def root(
+    ctx: click.Context, vm_name: str, connect: str | None, as_json: bool, timeout: float | None, verbose: bool
+) -> None:
     """Make virtual machines give memory back fast.
 
     \b
@@ -72,4 +79,4 @@ def root(ctx: click.Context, vm_name: str, as_json: bool, timeout: float | None,
     # The same one writes an error, and knows of the bar that is on the terminal then.
     output = ctx.obj if isinstance(ctx.obj, Output) else Output()
     output.as_json = as_json
-    ctx.obj = Context(vm=vm_name, timeout=timeout, verbose=verbose, output=output)
+    ctx.obj = Context(vm=vm_name, connect=connect, timeout=timeout, verbose=verbose, output=output)

@@ -51,11 +51,11 @@ def inflate(ctx: Context, target: int, method: str, floor: int | None, drop_cach
     """
     out = ctx.output
     if dry_run:
-        commands = dry.inflate(ctx.vm, target, starts=starts_default_vm(ctx), drop_first=drop_cache)
+        commands = dry.inflate(ctx.which, target, starts=starts_default_vm(ctx), drop_first=drop_cache)
         emit_dry_run(ctx, f"inflate to {target} bytes", commands)
         return
     start_default_vm(ctx)
-    with hold(ctx.vm, out) as session:
+    with hold(ctx.which, out) as session:
         timeout = ctx.timeout or cache.DEFAULT_SECONDS
         dropped = cache.drop(session, "pagecache", timeout=timeout, progress=out) if drop_cache else None
         result = balloon.inflate(
@@ -83,9 +83,9 @@ def deflate(ctx: Context, target: int, dry_run: bool) -> None:
     """
     out = ctx.output
     if dry_run:
-        emit_dry_run(ctx, f"deflate to {target} bytes", dry.deflate(ctx.vm, target))
+        emit_dry_run(ctx, f"deflate to {target} bytes", dry.deflate(ctx.which, target))
         return
     # The guest may be in need of memory, and slow to answer: its agent comes after that.
-    with hold(ctx.vm, out, meet_agent=False) as session:
+    with hold(ctx.which, out, meet_agent=False) as session:
         result = balloon.deflate(session, target, timeout=ctx.timeout or _TIMEOUT, progress=out)
     out.emit(result.document(), *terminal([single_section(result)]))

@@ -35,11 +35,11 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
       fastballoon drop-cache --mode all
     """
     if dry_run:
-        emit_dry_run(ctx, f"drop the cache ({mode})", dry.drop_cache(ctx.vm, mode))
+        emit_dry_run(ctx, f"drop the cache ({mode})", dry.drop_cache(ctx.which, mode))
         return
     deadline = time.monotonic() + (ctx.timeout or cache.DEFAULT_SECONDS)
     # An agent that does not answer must leave some of the time for the guest's kernel.
-    with hold(ctx.vm, ctx.output, patience=min(5.0, (deadline - time.monotonic()) / 2)) as session:
+    with hold(ctx.which, ctx.output, patience=min(5.0, (deadline - time.monotonic()) / 2)) as session:
         timeout = deadline - time.monotonic()
         result = cache.drop(session, mode, timeout=timeout, progress=ctx.output)
     ctx.output.emit(result.document(), *terminal([single_section(result)]))

@@ -1,5 +1,6 @@
 """What the commands share: the context object and the parameter types."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,10 +9,12 @@ import click
 
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.errors import FastballoonError, UsageError
-from fastballoon_cli.machine import registry
+from fastballoon_cli.machine import domain, registry
+from fastballoon_cli.machine.domain import Domain
 from fastballoon_cli.units import parse_duration, parse_rate, parse_size
 
 __all__ = [
+    "DEFAULT_URI",
     "DURATION",
     "RATE",
     "SIZE",
@@ -25,18 +28,50 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+_DEFAULT = "default"
+#: What names libvirt's default connection (libvirt's own documentation, "Connection URIs").
+DEFAULT_URI = "LIBVIRT_DEFAULT_URI"
+
 
 @dataclass
 class Context:
     """Global options, and where everything is written.
 
+    :ivar connect: which libvirt's domains ``vm`` is one of, as virsh takes it; None: it is none.
     :ivar timeout: seconds, or None for each command's own default.
     """
 
     vm: str
+    connect: str | None
     timeout: float | None
     verbose: bool
     output: Output
+
+    @property
+    def which(self) -> str | Domain:
+        """The VM to work on.
+
+        libvirt's own variable counts where no VM of that name has a record here: VMs of the tool's own go on to work
+        for a user who has set it.
+
+        :raise PreconditionError: it is to be a domain, and none of that name runs.
+        """
+        uri = self.connect
+        if uri is None and DEFAULT_URI in os.environ and self.vm != _DEFAULT and not registry.exists(self.vm):
+            uri = ""
+        return self.vm if uri is None else domain.find(uri, self.vm)
+
+    def own(self, name: str | None = None) -> str:
+        """Return the name of the VM for a command that is for those with a record here.
+
+        :raise UsageError: it is to be a domain.
+        """
+        if self.connect is not None:
+            raise UsageError(
+                "this is for VMs that fastballoon has started or attached, and not for libvirt's domains",
+                hint=f"use virsh{f' -c {self.connect}' if self.connect else ''}, or leave --connect out",
+            )
+        return name or self.vm
 
 
 pass_context = click.make_pass_decorator(Context)
@@ -66,7 +101,7 @@ DURATION = _Quantity("duration", parse_duration)
 
 def starts_default_vm(ctx: Context) -> bool:
     """Return whether a command that needs a VM starts it: the default one, if it does not run."""
-    if ctx.vm != "default":
+    if ctx.vm != _DEFAULT or ctx.connect is not None:
         return False
     record = registry.load(ctx.vm)
     return record is None or not record.alive

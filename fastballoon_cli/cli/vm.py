@@ -1,26 +1,28 @@
 """``fastballoon vm ...``: start, stop and look at VMs."""
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.table import Table
 
 from fastballoon_cli.build import BOOTABLE, COMMON
 from fastballoon_cli.cli import terminal
-from fastballoon_cli.cli.common import SIZE, Context, complete_vm, emit_dry_run, pass_context
+from fastballoon_cli.cli.common import DEFAULT_URI, SIZE, Context, complete_vm, emit_dry_run, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
+from fastballoon_cli.cli.machines import list_table, state_of, status_table
 from fastballoon_cli.errors import FastballoonError, PreconditionError, VmLostError
-from fastballoon_cli.machine.registry import UnknownRecordError, is_attached, require_started
+from fastballoon_cli.machine import domain
+from fastballoon_cli.machine.domain import Domain
+from fastballoon_cli.machine.registry import require_started
 from fastballoon_cli.machine.session import hold, running
 from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import attach as attaching
 from fastballoon_cli.ops import status as vm_status
 from fastballoon_cli.ops import vm as ops
-from fastballoon_cli.qemu.qmp import MonitorBusyError
-from fastballoon_cli.units import format_duration, format_size
+from fastballoon_cli.units import format_size
 
 __all__ = ["vm"]
 
@@ -70,6 +72,7 @@ def start(
     Example:
       fastballoon vm start --name s --variant stock
     """
+    ctx.own()
     request = ops.Request(memory_bytes=memory, kernel=kernel or variant, qemu=qemu or variant, **rest)
     out = ctx.output
     if dry_run:
@@ -83,7 +86,7 @@ def start(
         return
     ops.start(request, out, timeout=ctx.timeout or _BOOT_SECONDS)
     status = vm_status.status(request.name)
-    out.emit(status, _status_table(status))
+    out.emit(status, status_table(status))
 
 
 @vm.command()
@@ -97,9 +100,10 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
     Example:
       fastballoon vm stop
     """
+    one = ctx.own(name)
     if not every:
-        ops.stop(name or ctx.vm, ctx.output)
-        ctx.output.emit({"schema_version": 1, "stopped": [name or ctx.vm]}, f"stopped: {name or ctx.vm}")
+        ops.stop(one, ctx.output)
+        ctx.output.emit({"schema_version": 1, "stopped": [one]}, f"stopped: {one}")
         return
     stopped: list[str] = []
     failed: dict[str, FastballoonError] = {}
@@ -133,9 +137,9 @@ def attach(ctx: Context, name: str, socket: Path) -> None:
     Example:
       fastballoon vm attach web --qmp /run/web/qmp.sock
     """
-    attaching.attach(name, socket, ctx.output)
+    attaching.attach(ctx.own(name), socket, ctx.output)
     document = vm_status.status(name)
-    ctx.output.emit(document, _status_table(document))
+    ctx.output.emit(document, status_table(document))
 
 
 @vm.command()
@@ -148,7 +152,7 @@ def detach(ctx: Context, name: str) -> None:
     Example:
       fastballoon vm detach web
     """
-    attaching.detach(name)
+    attaching.detach(ctx.own(name))
     ctx.output.emit({"schema_version": 1, "detached": name}, f"detached: {name}")
 
 
@@ -162,20 +166,30 @@ def list_(ctx: Context) -> None:
       fastballoon vm list
     """
     statuses = []
-    for name in vm_status.names():
+    for name, which in _all(ctx):
         try:
-            statuses.append(vm_status.status(name))
+            statuses.append(vm_status.status(which))
         except VmLostError:
             continue  # it ended just now
         except FastballoonError as e:
-            statuses.append({"name": name, "state": _state(name, e), "reason": e.message})
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("name", "state", "variant", "memory", "balloon", "host RSS", "method", "accel", "pid"):
-        table.add_column(column)
-    for status in statuses:
-        table.add_row(*_row(status))
+            statuses.append({"name": name, "state": state_of(which, e), "reason": e.message})
     reasons = [f"{one['name']}: {one['reason']}" for one in statuses if one["state"] in _TOLD]
-    ctx.output.emit({"schema_version": 1, "vms": statuses}, table if statuses else "no VM runs", *reasons)
+    ctx.output.emit(
+        {"schema_version": 1, "vms": statuses}, list_table(statuses) if statuses else "no VM runs", *reasons
+    )
+
+
+def _all(ctx: Context) -> list[tuple[str, str | Domain]]:
+    """Return the names of all VMs, and what they are found by."""
+    if ctx.connect is not None:
+        return [(one.name, one) for one in domain.find_all(ctx.connect)]
+    found: list[tuple[str, str | Domain]] = [(name, name) for name in vm_status.names()]
+    if DEFAULT_URI in os.environ:
+        try:
+            found += [(one.name, one) for one in domain.find_all("")]
+        except PreconditionError as e:
+            ctx.output.warn(f"{e.message}; {DEFAULT_URI} names it")
+    return found
 
 
 @vm.command()
@@ -188,8 +202,8 @@ def status(ctx: Context, name: str | None) -> None:
     Example:
       fastballoon vm status default
     """
-    document = vm_status.status(name or ctx.vm)
-    ctx.output.emit(document, _status_table(document))
+    document = vm_status.status(replace(ctx, vm=name or ctx.vm).which)
+    ctx.output.emit(document, status_table(document))
 
 
 @vm.command()
@@ -205,7 +219,7 @@ def touch(ctx: Context, size: int | None, verify: bool) -> None:
     Example:
       fastballoon vm touch --size 1G
     """
-    with hold(ctx.vm, ctx.output, need_agent=True) as session:
+    with hold(ctx.own(), ctx.output, need_agent=True) as session:
         assert session.agent
         result = ops.touch(session.agent, ctx.output, size=size, verify=verify)
     lines = [f"touched {format_size(result['bytes'])} of the guest's memory"]
@@ -224,7 +238,7 @@ def ssh(ctx: Context, command: tuple[str, ...]) -> None:
     Example:
       fastballoon vm ssh -- free -m
     """
-    sys.exit(terminal.ssh(vm_status.running_guest(ctx.vm), command))
+    sys.exit(terminal.ssh(vm_status.running_guest(ctx.own()), command))
 
 
 @vm.command()
@@ -239,7 +253,7 @@ def console(ctx: Context, log: bool) -> None:
     Example:
       fastballoon vm console --log
     """
-    record = require_started(running(ctx.vm))
+    record = require_started(running(ctx.own()))
     if log or not sys.stdin.isatty() or ctx.output.as_json:
         text = record.spec.console_log.read_text(errors="replace")
         if ctx.output.as_json:
@@ -248,62 +262,3 @@ def console(ctx: Context, log: bool) -> None:
             click.echo(text, nl=False)
     else:
         terminal.console(record)
-
-
-def _state(name: str, error: FastballoonError) -> str:
-    """Return what to call a VM that cannot be looked at."""
-    if isinstance(error, UnknownRecordError):
-        return "unknown"
-    if isinstance(error, MonitorBusyError) and is_attached(name):
-        return "busy"
-    return "starting" if isinstance(error, PreconditionError) else "does not answer"
-
-
-def _row(status: dict[str, Any]) -> list[str]:
-    if "pid" not in status:
-        return [status["name"], status["state"]]
-    return [
-        status["name"],
-        status["state"],
-        _variant(status),
-        format_size(status["memory_bytes"]),
-        format_size(status["balloon_bytes"]),
-        format_size(status["host_rss_bytes"]),
-        status["method"],
-        status["accel"],
-        str(status["pid"]),
-    ]
-
-
-def _variant(status: dict[str, Any]) -> str:
-    kernel, qemu = status["kernel_variant"], status["qemu_variant"]
-    if status["attached"]:
-        return f"attached, QEMU {status['qemu_version']}"
-    return str(kernel) if kernel == qemu else f"{kernel} kernel, {qemu} QEMU"
-
-
-def _stats(stats: dict[str, Any]) -> str:
-    interval, age = stats["interval_s"], stats["age_s"]
-    asked = f"asked for every {interval} s" if interval else "not asked for"
-    return asked if age is None else f"{format_duration(age)} old, {asked}"
-
-
-def _status_table(status: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row("VM", f"{status['name']} ({status['state']}, pid {status['pid']})")
-    table.add_row("variant", _variant(status))
-    table.add_row("memory, CPUs", f"{format_size(status['memory_bytes'])}, {status['cpus']} ({status['accel']})")
-    table.add_row("balloon", f"{format_size(status['balloon_bytes'])} ({status['method']})")
-    dropper = status["drop_cache_method"]
-    table.add_row("cache dropped by", f"the {dropper}" if dropper else "nothing")
-    table.add_row("free pages skipped by", status["skip_free_method"] or "nothing")
-    table.add_row("host memory (RSS)", format_size(status["host_rss_bytes"]))
-    table.add_row("guest's statistics", _stats(status["guest_stats"]))
-    table.add_row(
-        "device options", ", ".join(f"{k}={'on' if v else 'off'}" for k, v in status["device_options"].items())
-    )
-    if not status["attached"]:
-        table.add_row("SSH port", f"127.0.0.1:{status['ssh_port']}")
-    return table

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import facts
 from fastballoon_cli.machine.facts import Facts
+from fastballoon_cli.machine.local import LocalQemu, line
+from fastballoon_cli.qemu.monitor import Monitor
 from fastballoon_cli.qemu.qmp import Qmp
 
-__all__ = ["Attached", "find"]
+__all__ = ["Attached", "find", "not_started_here"]
 
 #: A monitor takes one client and lets a second one hang; QEMU greets within milliseconds.
 _GREETING_SECONDS = 2.0
@@ -20,7 +23,7 @@ _UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attached:
+class Attached(LocalQemu):
     """What is kept of a VM that was attached. All else is asked when it is needed.
 
     :ivar qmp_socket: its monitor; the only one that is known, so that whoever looks has to wait for whoever works.
@@ -33,9 +36,13 @@ class Attached:
     started: int
 
     @property
-    def alive(self) -> bool:
-        """Whether QEMU is still the process that was attached."""
-        return procfs.start_time(self.pid) == self.started
+    def has_agent(self) -> bool:
+        """Nobody has said how to log in to the guest."""
+        return False
+
+    def not_ours(self) -> PreconditionError:
+        """Return the error that something is for VMs that were started here."""
+        return not_started_here(self.name)
 
     def require_alive(self) -> None:
         """Raise :class:`VmLostError` if QEMU has ended."""
@@ -55,9 +62,21 @@ class Attached:
 
     observer = monitor
 
-    def facts(self, qmp: Qmp) -> Facts:
+    def facts(self, monitor: Monitor) -> Facts:
         """Ask what this VM is like."""
-        return facts.ask(self.name, qmp)
+        return facts.ask(self.name, monitor)
+
+    def tell(self, command: str, arguments: Mapping[str, object]) -> str:
+        """Return a command to its monitor."""
+        return line(self.qmp_socket, command, arguments)
+
+
+def not_started_here(name: str) -> PreconditionError:
+    """Return the error that something is for VMs that were started here, and this one was attached."""
+    return PreconditionError(
+        f"VM '{name}' was attached: this is for VMs that fastballoon has started",
+        hint=f"use what has started it; to forget it here: fastballoon vm detach {name}",
+    )
 
 
 def find(name: str, qmp_socket: Path) -> Attached:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastballoon_cli.qemu.qmp import Qmp
+from fastballoon_cli.qemu.monitor import Monitor
 
 __all__ = ["Facts", "ask"]
 
@@ -17,6 +17,7 @@ class Facts:
     :ivar accel: ``kvm`` or ``tcg``.
     :ivar lent_bytes: how much of it virtio-mem lends at most, which no balloon takes.
     :ivar kernel, qemu: variant of either half, such as ``fast`` or ``stock``; None where this tool has built neither.
+    :ivar host: the name of the host that it runs on, where that is not this one.
     :ivar built: facts about the artifacts, for a result's provenance; the version of QEMU at least.
     """
 
@@ -28,9 +29,10 @@ class Facts:
     kernel: str | None = None
     qemu: str | None = None
     built: Mapping[str, Any] = field(default_factory=dict)
+    host: str | None = None
 
 
-def ask(name: str, qmp: Qmp) -> Facts:
+def ask(name: str, qmp: Monitor) -> Facts:
     """Ask a QEMU of which nothing is known.
 
     :raise QmpError: it does not answer, or is older than 2.12.

@@ -1,7 +1,7 @@
 """What the host's kernel counts of a QEMU process."""
 
 from fastballoon_cli.host import procfs
-from fastballoon_cli.qemu.qmp import Qmp
+from fastballoon_cli.qemu.monitor import Monitor
 
 __all__ = ["Process"]
 
@@ -12,7 +12,7 @@ class Process:
     :param pid: QEMU's.
     """
 
-    def __init__(self, qmp: Qmp, pid: int) -> None:
+    def __init__(self, qmp: Monitor, pid: int) -> None:
         self._pid = pid
         self._threads = [int(cpu["thread-id"]) for cpu in qmp.execute("query-cpus-fast")]
 

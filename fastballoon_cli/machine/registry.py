@@ -3,15 +3,11 @@
 Those that were attached are in it, too: of these the record is all that the folder has.
 """
 
-import fcntl
 import json
-import os
 import re
-import shlex
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,16 +16,21 @@ from fastballoon_cli.aside import write_whole
 from fastballoon_cli.config import runtime_dir
 from fastballoon_cli.errors import PreconditionError, UsageError, VmLostError
 from fastballoon_cli.host import procfs
-from fastballoon_cli.machine.attached import Attached
+from fastballoon_cli.machine.attached import Attached, not_started_here
+from fastballoon_cli.machine.base import Machine
 from fastballoon_cli.machine.facts import Facts
+from fastballoon_cli.machine.local import LocalQemu, line
+from fastballoon_cli.machine.locks import locked
 from fastballoon_cli.machine.spec import QemuSpec
+from fastballoon_cli.qemu.monitor import Monitor
 from fastballoon_cli.qemu.qmp import Qmp
 
 __all__ = [
-    "Machine",
     "Record",
+    "Recorded",
     "UnknownRecordError",
     "all_names",
+    "exists",
     "forget",
     "forget_processes",
     "forget_unless_alive",
@@ -49,7 +50,6 @@ __all__ = [
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _RECORD, _ATTACHED = "vm.json", "attached.json"
-_HOLDER = "holder.json"
 #: Of a record. A field may join without a new one: readers leave out what they do not know.
 _SCHEMA_VERSION = 1
 
@@ -77,7 +77,7 @@ def _way_out(name: str, stoppable: bool) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(LocalQemu):
     """What is kept of a VM that was started here, between two runs of the tool.
 
     :ivar kernel, qemu: variant of either half, such as ``fast`` or ``stock``.
@@ -99,9 +99,13 @@ class Record:
         return self.spec.name
 
     @property
-    def alive(self) -> bool:
-        """Whether QEMU is still the process that was started."""
-        return procfs.start_time(self.pid) == self.started
+    def has_agent(self) -> bool:
+        """The guest's init starts it."""
+        return True
+
+    def not_ours(self) -> PreconditionError:
+        """Never asked of a VM that was started here."""
+        raise AssertionError(f"VM '{self.name}' was started here")
 
     def require_alive(self) -> None:
         """Raise :class:`VmLostError`, with QEMU's last words, if QEMU has ended."""
@@ -131,7 +135,7 @@ class Record:
         """Connect to the monitor of those who only look."""
         return Qmp(self.spec.observer_socket)
 
-    def facts(self, _qmp: Qmp) -> Facts:
+    def facts(self, _: Monitor) -> Facts:
         """Return what this VM was started with."""
         spec = self.spec
         return Facts(
@@ -145,9 +149,13 @@ class Record:
             built=self.built,
         )
 
+    def tell(self, command: str, arguments: Mapping[str, object]) -> str:
+        """Return a command to its monitor."""
+        return line(self.qmp_socket, command, arguments)
 
-#: A QEMU that runs, whoever has started it.
-Machine: TypeAlias = Record | Attached
+
+#: A VM that has a record here, whoever has started it.
+Recorded: TypeAlias = Record | Attached
 
 
 def vm_dir(name: str) -> Path:
@@ -168,7 +176,7 @@ def all_names() -> list[str]:
     return sorted(entry.name for entry in runtime_dir().iterdir() if _NAME.fullmatch(entry.name) and entry.is_dir())
 
 
-def load(name: str) -> Machine | None:
+def load(name: str) -> Recorded | None:
     """Return a VM's record, or None if there is no such VM.
 
     :raise UnknownRecordError: another version of the tool has written it.
@@ -182,25 +190,18 @@ def started(name: str) -> Record | None:
     :raise PreconditionError: it was attached, or another version of the tool has written its record.
     """
     if is_attached(name):
-        raise _attached(name)  # whatever its record says: nobody here may end it
+        raise not_started_here(name)  # whatever its record says: nobody here may end it
     return _read(name, vm_dir(name) / _RECORD)
 
 
-def require_started(record: Machine) -> Record:
-    """Check that a VM was started here, and not attached.
+def require_started(machine: Machine) -> Record:
+    """Check that a VM was started here.
 
-    :raise PreconditionError: it was attached.
+    :raise PreconditionError: it was not.
     """
-    if isinstance(record, Attached):
-        raise _attached(record.name)
-    return record
-
-
-def _attached(name: str) -> PreconditionError:
-    return PreconditionError(
-        f"VM '{name}' was attached: this is for VMs that fastballoon has started",
-        hint=f"use what has started it; to forget it here: fastballoon vm detach {name}",
-    )
+    if not isinstance(machine, Record):
+        raise machine.not_ours()
+    return machine
 
 
 def processes(name: str) -> list[Record]:
@@ -248,6 +249,11 @@ def _read_attached(name: str) -> Attached | None:
         return Attached(name=name, qmp_socket=Path(raw["qmp_socket"]), pid=int(raw["pid"]), started=int(raw["started"]))
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise _unknown(name, raw, e) from e
+
+
+def exists(name: str) -> bool:
+    """Return whether there is a VM of that name here, whatever its record says; False for what can be no name."""
+    return bool(_NAME.fullmatch(name)) and (runtime_dir() / name).is_dir()
 
 
 def is_attached(name: str) -> bool:
@@ -322,7 +328,7 @@ def forget_unless_alive(name: str) -> bool:
 def lives(name: str) -> bool:
     """Return whether any QEMU of a VM is there: after a migration that was cut short, it is not the recorded one."""
     try:
-        records: list[Machine | None] = [*processes(name), load(name)]
+        records: list[Recorded | None] = [*processes(name), load(name)]
     except UnknownRecordError as e:
         # Where nothing can be known of its QEMU, it is not for this tool to say that there is none.
         return e.process is None or procfs.start_time(e.process[0]) == e.process[1]
@@ -331,22 +337,17 @@ def lives(name: str) -> bool:
 
 @contextmanager
 def lock(name: str, *, create: bool = False) -> Iterator[int]:
-    """Hold a VM for one command. The kernel drops the lock with the process, so that none is ever left behind.
-
-    Yields the descriptor that is locked, for a process that must go on holding the VM should this one be killed.
+    """Hold a VM for one command, see :func:`fastballoon_cli.machine.locks.locked`.
 
     :param create: make the VM's folder if it is missing.
     :raise PreconditionError: another process holds it, or there is no such VM.
     """
-    handle = _open_locked(vm_dir(name), create)
-    # By way of what is locked: at the folder's path there may be the next VM of that name by the end of this one.
-    holder = Path(f"/proc/self/fd/{handle}") / _HOLDER
-    try:
-        holder.write_text(json.dumps({"pid": os.getpid(), "command": shlex.join(["fastballoon", *sys.argv[1:]])}))
+    with ExitStack() as held:
+        try:
+            handle = held.enter_context(locked(vm_dir(name), name, create=create))
+        except FileNotFoundError:
+            raise no_such(name) from None
         yield handle
-    finally:
-        holder.unlink(missing_ok=True)
-        os.close(handle)
 
 
 def no_such(name: str) -> PreconditionError:
@@ -355,41 +356,3 @@ def no_such(name: str) -> PreconditionError:
         f"there is no VM '{name}'",
         hint=f"start it: fastballoon vm start --name {name}; or see: fastballoon vm list",
     )
-
-
-def _open_locked(folder: Path, create: bool) -> int:
-    # The folder itself is locked: a lock file would have to be removed, and whoever removes one races. The folder may
-    # be removed as well, between its opening and its locking, so what was locked must still be what is at the path.
-    while True:
-        if create:
-            folder.mkdir(mode=0o700, exist_ok=True)
-        try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            if create:
-                continue
-            raise no_such(folder.name) from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), folder.stat()):
-                return handle
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            os.close(handle)
-            raise PreconditionError(
-                f"VM '{folder.name}' is in use{_holder(folder)}",
-                hint="wait until it has ended, or use another VM with --vm",
-            ) from None
-        except BaseException:
-            os.close(handle)  # what is interrupted here must not go on holding the VM
-            raise
-        os.close(handle)
-
-
-def _holder(folder: Path) -> str:
-    try:
-        raw = json.loads((folder / _HOLDER).read_text())
-        return f" by '{raw['command']}' (pid {raw['pid']})"
-    except (OSError, ValueError, KeyError):
-        return ""  # it has just begun, or is just ending

@@ -13,16 +13,19 @@ from fastballoon_cli.guest import ssh
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
-from fastballoon_cli.machine.attached import Attached
+from fastballoon_cli.machine.base import Machine, Process
+from fastballoon_cli.machine.domain import Domain
 from fastballoon_cli.machine.facts import Facts
-from fastballoon_cli.machine.registry import Machine, Record
+from fastballoon_cli.machine.local import LocalQemu
+from fastballoon_cli.machine.registry import Record, Recorded
 from fastballoon_cli.machine.settle import settle
 from fastballoon_cli.machine.statistics import Statistics, polled
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Progress
-from fastballoon_cli.qemu.qmp import Qmp
+from fastballoon_cli.qemu.balloon import Balloon
+from fastballoon_cli.qemu.monitor import Monitor
 
-__all__ = ["Session", "connect", "connect_agent", "hold", "open_monitor", "require_running", "running"]
+__all__ = ["Session", "connect", "connect_agent", "hold", "open_monitor", "running"]
 
 _AGENT_PATIENCE = 5.0
 
@@ -39,7 +42,7 @@ class Session:
     """
 
     record: Machine
-    qmp: Qmp
+    qmp: Monitor
     agent: AgentClient | None
     progress: Progress
     lock: int | None = None
@@ -53,6 +56,26 @@ class Session:
         return self.record.facts(self.qmp)
 
     @property
+    def balloon(self) -> Balloon:
+        """The balloon of the QEMU that has the guest now.
+
+        :raise PreconditionError: it has none.
+        """
+        return self.record.balloon(self.qmp)
+
+    @property
+    def process(self) -> Process:
+        """What the host counts of the QEMU that has the guest now."""
+        return self.record.process(self.qmp)
+
+    def require_running(self) -> None:
+        """Check that the guest is not paused.
+
+        :raise PreconditionError: it is, or does not run for another reason.
+        """
+        self.record.require_running(self.qmp)
+
+    @property
     def guest_memory_from(self) -> str | None:
         """Where the guest's memory is read: ``statistics``, ``agent``, or nowhere."""
         if self.statistics:
@@ -63,7 +86,7 @@ class Session:
     def started(self) -> Record:
         """The record of a VM that was started here.
 
-        :raise PreconditionError: it was attached.
+        :raise PreconditionError: it was not.
         """
         return registry.require_started(self.record)
 
@@ -88,10 +111,10 @@ class Session:
         if self.met or self.agent:
             return
         self.met = True
-        if isinstance(self.record, Attached) and not needed:
-            return  # nobody has said how to reach one
+        if not self.record.has_agent and not needed:
+            return
         try:
-            require_running(self.qmp)
+            self.require_running()
             self.agent = connect_agent(self.started, timeout=patience)
         except (GuestError, PreconditionError) as e:
             if needed:
@@ -129,22 +152,21 @@ class Session:
         return memory
 
 
-def require_running(qmp: Qmp) -> None:
-    """Check that the guest is not paused.
+def running(which: str | Domain) -> Machine:
+    """Return a VM that runs.
 
-    :raise PreconditionError: it is, or does not run for another reason; by QEMU's word.
-    """
-    status = qmp.execute("query-status")["status"]
-    if status != "running":
-        raise PreconditionError(f"the guest does not run: QEMU says '{status}'", hint="let it go on with QMP's 'cont'")
-
-
-def running(name: str) -> Machine:
-    """Return the record of a VM that runs.
+    :param which: the name of one that has a record here, or a domain.
 
     :raise PreconditionError: there is none of that name, or it is still being started.
     :raise VmLostError: its QEMU has ended.
     """
+    if isinstance(which, Domain):
+        which.require_alive()
+        return which
+    return _recorded(which)
+
+
+def _recorded(name: str) -> Recorded:
     record = registry.load(name)
     if record is None:
         raise registry.no_such(name)
@@ -182,19 +204,19 @@ def connect_agent(record: Record, *, timeout: float) -> AgentClient:
     return AgentClient(connect(record, timeout=timeout))
 
 
-def _recovered(name: str) -> Machine:
+def _recovered(name: str) -> Recorded:
     """Return the record of a VM that runs, after what a migration that was cut short has left is in order."""
     pair = registry.processes(name)
     if len(pair) == 2 and any(record.alive for record in pair):
         return settle(*pair)  # nobody else has lived to do it
-    record = running(name)
+    record = _recorded(name)
     # A tool that was killed before its destination had a guardian has left the folder that was made for that.
     if isinstance(record, Record):
         registry.forget_processes(record)
     return record
 
 
-def open_monitor(record: Machine, *, looking: bool = False) -> Qmp:
+def open_monitor(record: Machine, *, looking: bool = False) -> Monitor:
     """Connect to a monitor of a VM that runs.
 
     :param looking: without disturbing whoever works with it, where it has a monitor for that.
@@ -204,7 +226,7 @@ def open_monitor(record: Machine, *, looking: bool = False) -> Qmp:
     try:
         return record.observer() if looking else record.monitor()
     except QmpError as e:
-        if procfs.is_stopped(record.pid):
+        if isinstance(record, LocalQemu) and procfs.is_stopped(record.pid):
             raise QmpError(
                 f"QEMU (pid {record.pid}) was stopped and answers nobody", hint=f"let it go on: kill -CONT {record.pid}"
             ) from e
@@ -212,8 +234,19 @@ def open_monitor(record: Machine, *, looking: bool = False) -> Qmp:
 
 
 @contextmanager
+def _held(which: str | Domain) -> Iterator[tuple[Machine, int]]:
+    """Lock a VM that runs."""
+    if isinstance(which, Domain):
+        with which.lock() as lock:
+            yield running(which), lock
+    else:
+        with registry.lock(which) as lock:
+            yield _recovered(which), lock
+
+
+@contextmanager
 def hold(
-    name: str,
+    which: str | Domain,
     progress: Progress,
     *,
     need_agent: bool = False,
@@ -222,6 +255,7 @@ def hold(
 ) -> Iterator[Session]:
     """Hold a running VM for one operation.
 
+    :param which: the name of one that has a record here, or a domain.
     :param need_agent: fail when the agent does not answer, instead of going on without it.
     :param meet_agent: connect to the agent before anything else; otherwise the operation does, when it has time for it.
     :param patience: seconds for the agent's first answer.
@@ -229,11 +263,10 @@ def hold(
     :raise VmLostError: its QEMU has ended.
     :raise GuestError: the agent is needed and does not answer.
     """
-    with registry.lock(name) as lock:
-        record = _recovered(name)
+    with _held(which) as (record, lock):
         session = Session(record, open_monitor(record), None, progress, lock)
         try:
-            with polled(session.qmp) if isinstance(record, Attached) else nullcontext() as session.statistics:
+            with nullcontext() if record.has_agent else polled(session.balloon) as session.statistics:
                 if meet_agent:
                     session.meet_agent(patience=patience, needed=need_agent)
                 yield session

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from fastballoon_cli.errors import QmpError, VmLostError
-from fastballoon_cli.qemu.balloon import BalloonDevice
-from fastballoon_cli.qemu.qmp import Qmp
+from fastballoon_cli.qemu.balloon import Balloon
 
 __all__ = ["Statistics", "polled"]
 
@@ -30,7 +29,7 @@ class Statistics:
     :ivar age_s: how old the figures were that were returned last, in seconds; None if there were none.
     """
 
-    def __init__(self, device: BalloonDevice) -> None:
+    def __init__(self, device: Balloon) -> None:
         self._device = device
         self.age_s: float | None = None
 
@@ -54,12 +53,8 @@ class Statistics:
 
 
 @contextmanager
-def polled(qmp: Qmp) -> Iterator[Statistics]:
-    """Have QEMU ask the guest for statistics every second; at the end as often as it did before.
-
-    :raise PreconditionError: the VM has no balloon, not any more.
-    """
-    device = BalloonDevice(qmp)
+def polled(device: Balloon) -> Iterator[Statistics]:
+    """Have the guest asked for statistics every second; at the end as often as it was before."""
     before = device.stats().interval_s
     device.poll_stats(_INTERVAL)
     try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import fastballoon_cli
 from fastballoon_cli.errors import MigrationError, PreconditionError, VmLostError
@@ -21,7 +21,7 @@ from fastballoon_cli.machine.session import Session
 from fastballoon_cli.machine.settle import settle
 from fastballoon_cli.machine.spec import SOCKET_PATH
 from fastballoon_cli.process import Guarded
-from fastballoon_cli.qemu.qmp import connect_when_ready
+from fastballoon_cli.qemu.qmp import Qmp, connect_when_ready
 from fastballoon_cli.units import format_size
 
 __all__ = ["Handover", "rescue_command"]
@@ -71,7 +71,7 @@ class Handover:
             )
         started = procfs.start_time(self._guarded.pid) or 0
         self._to = replace(self._from, spec=self._spec, pid=self._guarded.pid, started=started)
-        self.source = session.qmp
+        self.source = cast(Qmp, session.qmp)  # a VM that was started here has no other
 
     def __enter__(self) -> Self:
         try:

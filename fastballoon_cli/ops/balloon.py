@@ -11,8 +11,7 @@ from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.resize import Driven, drive
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import migration
-from fastballoon_cli.qemu.balloon import BalloonDevice, DeviceCounters, QueueCounters
-from fastballoon_cli.qemu.qmp import Qmp
+from fastballoon_cli.qemu.balloon import Balloon, DeviceCounters, QueueCounters
 from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.results.timeline import HostSide, Timeline
 from fastballoon_cli.units import PAGE_BYTES, format_size
@@ -139,7 +138,7 @@ def _move(
     check: Callable[[int, int], None],
     floor_of: Callable[[str], HostFloor | None] = lambda _: None,
 ) -> MoveResult:
-    device = BalloonDevice(session.qmp)
+    device = session.balloon
     if not device.has_driver():
         raise PreconditionError(
             "no driver in the guest has taken the balloon device",
@@ -186,14 +185,14 @@ def _move(
 
 
 def _remarks(session: Session, driven: Driven, before: _Reading, after: _Reading) -> list[str]:
-    return host_gain.remarks(session.facts.memory_bytes, driven, inhibited=_inhibited(session.qmp, before, after))
+    return host_gain.remarks(session.facts.memory_bytes, driven, inhibited=_inhibited(session, before, after))
 
 
-def _inhibited(qmp: Qmp, before: _Reading, after: _Reading) -> str | None:
+def _inhibited(session: Session, before: _Reading, after: _Reading) -> str | None:
     """Return why QEMU could discard nothing of what the guest gave, and what becomes of it; None if it could."""
     if before.host and after.host and after.host.inflate.inhibited == before.host.inflate.inhibited:
         return None
-    if not after.host and not migration.snapshots(qmp):
+    if not after.host and not migration.snapshots(session.qmp):
         return None
     if after.host and after.host.page_bitmap:
         return "it must not discard memory at present, during a background snapshot, say; it does as soon as it may"
@@ -208,7 +207,7 @@ def _why_not(method: str, session: Session, before: _Reading) -> str:
         return "guest and QEMU agreed on page bitmaps, so page numbers are not spoken"
     if before.host is None:
         return f"page bitmaps were not agreed on: this QEMU{_in_brackets(session.facts.qemu)} does not have them"
-    option = BalloonDevice(session.qmp).options().get("x-page-bitmap")
+    option = session.balloon.options().get("x-page-bitmap")
     if not option:
         return "page bitmaps were not agreed on: the device was made with x-page-bitmap=off"
     return f"page bitmaps were not agreed on: the guest's kernel{_in_brackets(session.facts.kernel)} does not have them"
@@ -229,7 +228,7 @@ def _what_stops_it(session: Session, before: _Reading) -> str | None:
     return None
 
 
-def _read(session: Session, device: BalloonDevice) -> _Reading:
+def _read(session: Session, device: Balloon) -> _Reading:
     return _Reading(device.counters(), session.ask("balloon"))
 
 

@@ -10,7 +10,6 @@ from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionErr
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import procfs
 from fastballoon_cli.host.discard import discard_seconds
-from fastballoon_cli.machine.process import Process
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import balloon, bench_migrate, cache, virtio_mem
 from fastballoon_cli.ops import vm as vm_ops
@@ -262,7 +261,7 @@ def _measure(
     assert session.agent
     match bench.scenario:
         case "drop-cache":
-            process = Process(session.qmp, session.record.pid)
+            process = session.process
             parts, cpu = {}, process.vcpu_seconds()
             if VARIANTS[variant].drops_cache:
                 dropped = cache.drop(session, "pagecache", timeout=_MOVE_SECONDS, progress=progress)
@@ -271,7 +270,7 @@ def _measure(
             parts["inflate_s"] = result.duration_s
             whole = {"duration_s": sum(parts.values()), "guest_cpu_s": process.vcpu_seconds() - cpu}
             sample = {**move_sample(result), **parts, **whole}
-            return result, {**sample, **_afterwards(bench, session.record.pid, session.agent)}
+            return result, {**sample, **_afterwards(bench, session.started.pid, session.agent)}
         case "deflate":
             move(bench.target)
             result = move(0)

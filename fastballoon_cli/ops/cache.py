@@ -4,16 +4,14 @@ import time
 from collections.abc import Mapping
 
 from fastballoon_cli.errors import FastballoonError, GuestError, NotInTimeError
-from fastballoon_cli.host import procfs
-from fastballoon_cli.machine.attached import Attached
-from fastballoon_cli.machine.session import Session, require_running
+from fastballoon_cli.machine.base import Machine
+from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import drop_cache
-from fastballoon_cli.qemu.balloon import BalloonDevice
 from fastballoon_cli.results.model import Change, DropCacheResult
 
-__all__ = ["DEFAULT_SECONDS", "MODES", "drop"]
+__all__ = ["DEFAULT_SECONDS", "MODES", "drop", "no_way"]
 
 #: Mode -> what /proc/sys/vm/drop_caches calls it.
 MODES = {"pagecache": 1, "slab": 2, "all": 3}
@@ -48,13 +46,13 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     :raise NotInTimeError: it did not answer in time.
     :raise PreconditionError: the guest is paused.
     """
-    record = session.record
-    require_running(session.qmp)
+    session.require_running()
     by_device = drop_cache.agreed(session.qmp)
     if not by_device and session.agent is None:
-        raise _no_way(session)
+        raise no_way(session.record)
     hello, memory = session.ask("hello"), session.guest_memory()
-    rss = procfs.rss_bytes(record.pid)
+    process = session.process
+    rss = process.rss()
     progress.step(f"Dropping the cache of '{session.record.name}'")
     begun = time.monotonic()
     told = None
@@ -73,13 +71,14 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
         freed_bytes=max(0, -(cached.delta or 0)) if told is None else told,
         guest_cached_bytes=cached,
         guest_free_bytes=Change(_free(memory), _free(after)),
-        host_rss_bytes=Change(rss, procfs.rss_bytes(record.pid)),
-        provenance=provenance(session, hello, BalloonDevice(session.qmp).options(), "poll"),
+        host_rss_bytes=Change(rss, process.rss()),
+        provenance=provenance(session, hello, session.balloon.options(), "poll"),
     )
 
 
-def _no_way(session: Session) -> GuestError:
-    if isinstance(session.record, Attached):
+def no_way(machine: Machine) -> GuestError:
+    """Return the error that nothing can have a guest drop its cache."""
+    if not machine.has_agent:
         return GuestError(
             "guest and QEMU have not agreed on a way to drop the cache",
             hint="in the guest: echo 1 > /proc/sys/vm/drop_caches; both need fastballoon's series to do it from here",

@@ -2,7 +2,8 @@
 
 from fastballoon_cli.host.room import free_port
 from fastballoon_cli.machine import registry
-from fastballoon_cli.ops.dry_run import line, looking
+from fastballoon_cli.machine.local import line
+from fastballoon_cli.ops.dry_run import looking
 from fastballoon_cli.ops.migrate import Options, check, wanted_capabilities
 from fastballoon_cli.process import paste
 from fastballoon_cli.qemu import free_pages, migration

@@ -8,8 +8,9 @@ from typing import Any
 from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError, PreconditionError
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.local import require_running
 from fastballoon_cli.machine.process import Process
-from fastballoon_cli.machine.session import Session, connect_agent, require_running
+from fastballoon_cli.machine.session import Session, connect_agent
 from fastballoon_cli.machine.switchover import Handover
 from fastballoon_cli.ops import workload
 from fastballoon_cli.ops.provenance import provenance
@@ -17,6 +18,7 @@ from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import free_pages, migration
 from fastballoon_cli.qemu.balloon import BalloonDevice
 from fastballoon_cli.qemu.migration import Migration
+from fastballoon_cli.qemu.monitor import Monitor
 from fastballoon_cli.qemu.qmp import Qmp
 from fastballoon_cli.results.curve import Curve
 from fastballoon_cli.results.migration import MigrateResult, RamCounts, Verified
@@ -104,7 +106,7 @@ def migrate(
         verified=verified,
         guest_memory=_curve(watched, watching, ran),
         provenance={
-            **provenance(session, hello, BalloonDevice(session.qmp).options(), "qemu"),
+            **provenance(session, hello, session.balloon.options(), "qemu"),
             "bandwidth_bytes_per_s": options.bandwidth,
             "downtime_limit_s": options.downtime_s,
         },
@@ -137,7 +139,7 @@ class _Ran:
     begun: float
 
 
-def _method(qmp: Qmp, device: BalloonDevice, options: Options) -> str | None:
+def _method(qmp: Monitor, device: BalloonDevice, options: Options) -> str | None:
     found = free_pages.method(qmp, device)
     if not options.skip_free:
         # Hints are QEMU's own doing: it asks for them in each migration of a device that has them.
@@ -156,7 +158,7 @@ def _method(qmp: Qmp, device: BalloonDevice, options: Options) -> str | None:
     return found
 
 
-def check(qmp: Qmp, options: Options) -> str | None:
+def check(qmp: Monitor, options: Options) -> str | None:
     """Check that a guest can be migrated as it is asked for, and return by which way free pages are left out.
 
     :raise PreconditionError: free pages cannot be skipped, the guest is paused, or QEMU is busy with it.

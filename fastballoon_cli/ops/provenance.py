@@ -22,9 +22,7 @@ def provenance(session: Session, guest: dict[str, Any] | None, device: dict[str,
     return {
         "tool_version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host_cpu": procfs.cpu_model(),
-        "host_kernel": procfs.kernel_release(),
-        "host_thp": procfs.thp_setting(),
+        **(_this_host() if facts.host is None else {"host": facts.host}),
         "accel": facts.accel,
         "memory_bytes": facts.memory_bytes,
         "cpus": facts.cpus,
@@ -38,4 +36,12 @@ def provenance(session: Session, guest: dict[str, Any] | None, device: dict[str,
         "guest_memory_age_s": statistics.age_s if statistics else None,
         "device_options": device,
         "clock": clock,
+    }
+
+
+def _this_host() -> dict[str, Any]:
+    return {
+        "host_cpu": procfs.cpu_model(),
+        "host_kernel": procfs.kernel_release(),
+        "host_thp": procfs.thp_setting(),
     }

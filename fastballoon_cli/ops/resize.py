@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastballoon_cli.errors import FastballoonError, PreconditionError, TargetNotReachedError
-from fastballoon_cli.machine.process import Process
-from fastballoon_cli.machine.session import Session, require_running
+from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops.host_floor import HostFloor
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.curve import Curve, thinned
@@ -75,8 +74,7 @@ def drive(
     :raise TargetNotReachedError: the device stopped short.
     :raise PreconditionError: there is memory to take from a guest that is paused.
     """
-    record = session.record
-    process = Process(session.qmp, record.pid)
+    process = session.process
     balloon = device.size()
     # A guest in need of memory is asked when it has some.
     rss, free = process.rss(), _guest_free(session, wait=target > balloon)
@@ -113,7 +111,7 @@ def _wait(
         return 0.0
     gives_back = target < before
     if not gives_back:
-        require_running(session.qmp)
+        session.require_running()
     begun = moved = asked = time.monotonic()
     aim = size
     try:
@@ -167,7 +165,7 @@ def _freeze(device: Device, progress: Progress) -> None:
 
 def _require_running_to_give_back(session: Session, target: int) -> None:
     try:
-        require_running(session.qmp)
+        session.require_running()
     except PreconditionError as e:
         raise TargetNotReachedError(
             f"{e.message}; it gets its memory back as soon as it runs, as the target is {format_size(target)} now",

@@ -3,13 +3,13 @@
 from typing import Any
 
 from fastballoon_cli.errors import VmLostError
-from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
 from fastballoon_cli.machine.attached import Attached
-from fastballoon_cli.machine.registry import Machine, Record
-from fastballoon_cli.machine.session import open_monitor, require_running, running
+from fastballoon_cli.machine.base import Machine
+from fastballoon_cli.machine.domain import Domain
+from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.session import open_monitor, running
 from fastballoon_cli.qemu import drop_cache, free_pages
-from fastballoon_cli.qemu.balloon import BalloonDevice
 
 __all__ = ["names", "running_guest", "status"]
 
@@ -23,52 +23,53 @@ def names(*, attached: bool = True) -> list[str]:
     return there if attached else [name for name in there if not registry.is_attached(name)]
 
 
-def status(name: str) -> dict[str, Any]:
+def status(which: str | Domain) -> dict[str, Any]:
     """Return what can be said of a VM without disturbing whoever works with it.
 
     ``state`` is QEMU's own word: ``running``, ``paused`` and others.
 
+    :param which: the name of one that has a record here, or a domain.
     :raise PreconditionError: there is none of that name.
     :raise VmLostError: its QEMU has ended.
     """
-    record = running(name)
+    record = running(which)
     try:
         return _status(record)
     except VmLostError:
-        now = registry.load(name)
+        now = registry.load(which) if isinstance(which, str) else None
         if now is None or now == record:
             raise
         return _status(now)  # its guest has just moved on to another QEMU
 
 
-def running_guest(name: str) -> Record:
+def running_guest(which: str | Domain) -> Record:
     """Return the record of a VM whose guest is not paused, for somebody who is about to talk to it.
 
     :raise PreconditionError: there is none of that name, or its guest is paused.
     :raise VmLostError: its QEMU has ended.
     """
-    record = registry.require_started(running(name))
+    record = registry.require_started(running(which))
     with open_monitor(record, looking=True) as qmp:
-        require_running(qmp)
+        record.require_running(qmp)
     return record
 
 
 def _status(record: Machine) -> dict[str, Any]:
     with open_monitor(record, looking=True) as qmp:
         facts = record.facts(qmp)
-        state = qmp.execute("query-status")["status"]
-        device = BalloonDevice(qmp)
+        state = record.state(qmp)
+        device = record.balloon(qmp)
         stats = device.stats()
         counters = device.counters()
         balloon = device.size()
         options = device.options()
-        drop_method = "balloon" if drop_cache.agreed(qmp) else _agent(record)
+        drop_method = "balloon" if drop_cache.agreed(qmp) else "agent" if record.has_agent else None
         skip_method = free_pages.method(qmp, device)
+        rss = record.process(qmp).rss()
     return {
         "schema_version": 1,
         "name": facts.name,
         "state": state,
-        "pid": record.pid,
         "accel": facts.accel,
         "memory_bytes": facts.memory_bytes,
         "cpus": facts.cpus,
@@ -79,20 +80,21 @@ def _status(record: Machine) -> dict[str, Any]:
         "drop_cache_method": drop_method,
         "skip_free_method": skip_method,
         "balloon_bytes": balloon,
-        "host_rss_bytes": procfs.rss_bytes(record.pid),
+        "host_rss_bytes": rss,
         "guest_stats": {"interval_s": stats.interval_s, "age_s": stats.age_s, "values": dict(stats.values)},
-        "qmp_socket": str(record.qmp_socket),
         "device_options": options,
         **_own(record),
     }
 
 
-def _agent(record: Machine) -> str | None:
-    return None if isinstance(record, Attached) else "agent"
-
-
 def _own(record: Machine) -> dict[str, Any]:
-    """Return what only a VM has that was started here."""
-    if isinstance(record, Attached):
-        return {"attached": True}
-    return {"attached": False, "ssh_port": record.spec.ssh_port, "directory": str(record.spec.directory)}
+    """Return what not every kind of machine has."""
+    match record:
+        case Domain():
+            return {"attached": False, "pid": None, "uri": record.uri, "uuid": record.running.uuid}
+        case Attached():
+            return {"attached": True, "pid": record.pid, "qmp_socket": str(record.qmp_socket)}
+        case Record(spec=spec):
+            own = {"ssh_port": spec.ssh_port, "directory": str(spec.directory)}
+            return {"attached": False, "pid": record.pid, "qmp_socket": str(record.qmp_socket), **own}
+    raise AssertionError("there is no other kind")

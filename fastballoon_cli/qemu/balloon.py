@@ -3,12 +3,12 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from fastballoon_cli.errors import PreconditionError, QmpError
-from fastballoon_cli.qemu.qmp import CommandNotFoundError, Qmp
+from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
-__all__ = ["BalloonDevice", "DeviceCounters", "GuestStats", "QueueCounters"]
+__all__ = ["Balloon", "BalloonDevice", "DeviceCounters", "GuestStats", "QueueCounters"]
 
 #: From here on a figure of the guest is -1: it does not tell it.
 _UNKNOWN = 1 << 63
@@ -59,13 +59,54 @@ class GuestStats:
     values: Mapping[str, int]
 
 
+class Balloon(Protocol):
+    """A virtio-balloon, by whichever way it is driven.
+
+    :ivar ram_bytes: of the VM's memory that the balloon is counted against: what it was started with, and DIMMs.
+    """
+
+    ram_bytes: int
+
+    def size(self) -> int:
+        """Return its size in bytes, as the guest last wrote it."""
+        ...
+
+    def set_target(self, size: int) -> None:
+        """Ask the guest for ``size`` bytes; returns at once."""
+        ...
+
+    def counters(self) -> DeviceCounters | None:
+        """Return the device's counters, or None where QEMU is unmodified."""
+        ...
+
+    def has_driver(self) -> bool:
+        """Return whether a driver in the guest has taken the device, as far as that can be known."""
+        ...
+
+    def hints(self) -> bool:
+        """Return whether the guest hints its free pages to a migration."""
+        ...
+
+    def options(self) -> dict[str, Any]:
+        """Return the on/off properties that the device was made with."""
+        ...
+
+    def stats(self) -> GuestStats:
+        """Return what there is of the guest's statistics."""
+        ...
+
+    def poll_stats(self, interval: int) -> None:
+        """Have the guest asked for statistics every so many seconds; 0: no more."""
+        ...
+
+
 class BalloonDevice:
-    """The virtio-balloon device of a VM.
+    """The virtio-balloon device of a VM, as QEMU's monitor shows it.
 
     :raise PreconditionError: the VM has none.
     """
 
-    def __init__(self, qmp: Qmp) -> None:
+    def __init__(self, qmp: Monitor) -> None:
         self._qmp = qmp
         self._path = self._find()
         #: bytes of the VM's memory that QEMU counts the balloon against: what it was started with, and DIMMs

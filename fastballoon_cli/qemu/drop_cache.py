@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastballoon_cli.qemu.qmp import CommandNotFoundError, Qmp
+from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
 __all__ = ["Answer", "agreed", "request"]
 
@@ -24,7 +24,7 @@ class Answer:
     freed_bytes: int
 
 
-def agreed(qmp: Qmp) -> bool:
+def agreed(qmp: Monitor) -> bool:
     """Return whether guest and QEMU have agreed on such requests."""
     try:
         return bool(qmp.execute("x-query-balloon-drop-cache")["negotiated"])
@@ -32,7 +32,7 @@ def agreed(qmp: Qmp) -> bool:
         return False
 
 
-def request(qmp: Qmp, mode: str, *, timeout: float) -> Answer:
+def request(qmp: Monitor, mode: str, *, timeout: float) -> Answer:
     """Ask the guest once and wait for the end of it.
 
     :param mode: ``pagecache``, ``slab`` or ``all``.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastballoon_cli.qemu.balloon import BalloonDevice
-from fastballoon_cli.qemu.qmp import CommandNotFoundError, Qmp
+from fastballoon_cli.qemu.balloon import Balloon
+from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
 __all__ = ["CAPABILITY", "FreePages", "method", "query"]
 
@@ -28,7 +28,7 @@ class FreePages:
     skipped_balloon_bytes: int
 
 
-def query(qmp: Qmp) -> FreePages | None:
+def query(qmp: Monitor) -> FreePages | None:
     """Return what became of free pages, or None where QEMU knows of no such thing."""
     raw = _query(qmp)
     if raw is None:
@@ -42,7 +42,7 @@ def query(qmp: Qmp) -> FreePages | None:
     )
 
 
-def method(qmp: Qmp, device: BalloonDevice) -> str | None:
+def method(qmp: Monitor, device: Balloon) -> str | None:
     """Return ``free-pages`` or else ``free-page-hint``, whichever guest and QEMU have agreed on, or None."""
     raw = _query(qmp)
     if raw is not None and raw["negotiated"]:
@@ -50,7 +50,7 @@ def method(qmp: Qmp, device: BalloonDevice) -> str | None:
     return "free-page-hint" if device.hints() else None
 
 
-def _query(qmp: Qmp) -> dict[str, int] | None:
+def _query(qmp: Monitor) -> dict[str, int] | None:
     try:
         found: dict[str, int] = qmp.execute("x-query-balloon-free-pages")
     except CommandNotFoundError:

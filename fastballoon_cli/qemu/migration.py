@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastballoon_cli.qemu.qmp import Qmp
+from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
 __all__ = [
     "COMPLETED",
@@ -58,7 +58,7 @@ class Migration:
         return int(self.ram.get("dirty-sync-count", 0))
 
 
-def query(qmp: Qmp) -> Migration:
+def query(qmp: Monitor) -> Migration:
     """Return where the latest migration is."""
     raw = qmp.execute("query-migrate")
     return Migration(
@@ -71,17 +71,20 @@ def query(qmp: Qmp) -> Migration:
     )
 
 
-def capabilities(qmp: Qmp) -> dict[str, bool]:
+def capabilities(qmp: Monitor) -> dict[str, bool]:
     """Return the capabilities that this QEMU knows, and which of them are on."""
     return {one["capability"]: one["state"] for one in qmp.execute("query-migrate-capabilities")}
 
 
-def snapshots(qmp: Qmp) -> bool:
+def snapshots(qmp: Monitor) -> bool:
     """Return whether a background snapshot is being taken."""
-    return query(qmp).under_way and bool(capabilities(qmp).get("background-snapshot"))
+    try:
+        return query(qmp).under_way and bool(capabilities(qmp).get("background-snapshot"))
+    except CommandNotFoundError:
+        return False  # a monitor that is left alone; libvirt takes none
 
 
-def set_capabilities(qmp: Qmp, wanted: Mapping[str, bool]) -> None:
+def set_capabilities(qmp: Monitor, wanted: Mapping[str, bool]) -> None:
     """Switch capabilities on or off.
 
     :raise QmpError: one is not known, or does not go with another.
@@ -90,7 +93,7 @@ def set_capabilities(qmp: Qmp, wanted: Mapping[str, bool]) -> None:
     qmp.execute("migrate-set-capabilities", {"capabilities": states})
 
 
-def set_limits(qmp: Qmp, *, bandwidth: int, downtime_s: float) -> None:
+def set_limits(qmp: Monitor, *, bandwidth: int, downtime_s: float) -> None:
     """Limit what the source sends and for how long the guest may be paused.
 
     :param bandwidth: bytes per second; 0 for as fast as it goes (QEMU's own default is 128 MiB/s).
@@ -104,7 +107,7 @@ def limits(*, bandwidth: int, downtime_s: float) -> dict[str, int]:
     return {"max-bandwidth": bandwidth, "downtime-limit": round(downtime_s * 1000)}
 
 
-def listen_on(qmp: Qmp, socket: Path) -> None:
+def listen_on(qmp: Monitor, socket: Path) -> None:
     """Have the destination wait for a source.
 
     :raise QmpError: it cannot make the socket.
@@ -112,7 +115,7 @@ def listen_on(qmp: Qmp, socket: Path) -> None:
     qmp.execute("migrate-incoming", {"uri": f"unix:{socket}"})
 
 
-def migrate_to(qmp: Qmp, socket: Path) -> None:
+def migrate_to(qmp: Monitor, socket: Path) -> None:
     """Have the source begin; returns at once, and says nothing of how it will end.
 
     :raise QmpError: QEMU refuses, as some device cannot be migrated.
@@ -120,7 +123,7 @@ def migrate_to(qmp: Qmp, socket: Path) -> None:
     qmp.execute("migrate", {"uri": f"unix:{socket}"})
 
 
-def cancel(qmp: Qmp) -> None:
+def cancel(qmp: Monitor) -> None:
     """Have the source give up; it may be complete before it hears of that."""
     qmp.execute("migrate_cancel")
 

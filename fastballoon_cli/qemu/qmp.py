@@ -12,17 +12,14 @@ from typing import Any, Self, TypeVar
 from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate, StateError
 
 from fastballoon_cli.errors import QmpError, VmLostError
+from fastballoon_cli.qemu.monitor import CommandNotFoundError
 
-__all__ = ["CommandNotFoundError", "MonitorBusyError", "Qmp", "connect_when_ready"]
+__all__ = ["MonitorBusyError", "Qmp", "connect_when_ready"]
 
 _T = TypeVar("_T")
 
 # connect() logs an error of its own for each failed try, and we try until QEMU has made its socket.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
-
-
-class CommandNotFoundError(QmpError):
-    """This QEMU has no such command; features are found by trying, never by version."""
 
 
 class MonitorBusyError(QmpError):

@@ -1,6 +1,6 @@
 """The virtio-mem device as QEMU shows it."""
 
-from fastballoon_cli.qemu.qmp import Qmp
+from fastballoon_cli.qemu.monitor import Monitor
 
 __all__ = ["VIRTIO_MEM_ID", "VirtioMemDevice"]
 
@@ -15,7 +15,7 @@ class VirtioMemDevice:
     :param pluggable_bytes: how much it lends at most.
     """
 
-    def __init__(self, qmp: Qmp, pluggable_bytes: int) -> None:
+    def __init__(self, qmp: Monitor, pluggable_bytes: int) -> None:
         self._qmp = qmp
         self._pluggable = pluggable_bytes
 

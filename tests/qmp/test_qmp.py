@@ -14,7 +14,8 @@ from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu.balloon import BalloonDevice
 from fastballoon_cli.qemu.features import abilities
-from fastballoon_cli.qemu.qmp import CommandNotFoundError, Qmp, connect_when_ready
+from fastballoon_cli.qemu.monitor import CommandNotFoundError
+from fastballoon_cli.qemu.qmp import Qmp, connect_when_ready
 
 pytestmark = pytest.mark.qemu
 

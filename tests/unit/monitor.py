@@ -1,6 +1,6 @@
 """A monitor that is made up: it goes through statuses in the order in which QEMU was seen to."""
 
-from fastballoon_cli.qemu.qmp import CommandNotFoundError
+from fastballoon_cli.qemu.monitor import CommandNotFoundError
 
 RAM = {"total": 1000, "remaining": 500, "mbps": 8.0, "transferred": 400, "dirty-sync-count": 3}
 

@@ -79,5 +79,6 @@ def test_a_qemu_that_may_discard_nothing_says_so_by_its_counter(page_bitmap, aft
 )
 def test_one_that_counts_nothing_is_known_by_its_snapshot(status, snapshot, inhibited):
     nothing = balloon._Reading(None, None)
-    why = balloon._inhibited(Monitor(status, snapshot=snapshot), nothing, nothing)
+    session = Session(None, Monitor(status, snapshot=snapshot), None, Silent())
+    why = balloon._inhibited(session, nothing, nothing)
     assert (why is not None) == inhibited

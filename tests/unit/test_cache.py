@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 
 from fastballoon_cli.errors import GuestError, NotInTimeError
-from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.local import LocalQemu
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import cache
 from fastballoon_cli.progress import Silent
@@ -29,22 +31,27 @@ class Monitor:
         return {"query-status": {"status": "running"}}[command]
 
 
+class Machine(LocalQemu):
+    name, has_agent = "v", True
+
+    def process(self, monitor):
+        return SimpleNamespace(rss=lambda: 4096)
+
+    def balloon(self, monitor):
+        return SimpleNamespace(options=dict)
+
+
 @pytest.fixture
 def session(monkeypatch):
     """A session in which the device gives the answers in ``answers``; None: nothing was agreed on."""
-    monkeypatch.setattr(cache.procfs, "rss_bytes", lambda pid: 4096)
     monkeypatch.setattr(cache, "provenance", lambda *_: {})
-    monkeypatch.setattr(cache, "BalloonDevice", lambda qmp: type("Device", (), {"options": dict})())
     monkeypatch.setattr(cache, "_BUSY_SECONDS", 0.01)
-    record = type("R", (Record,), {"__init__": lambda self: None, "require_alive": lambda self: None})()
-    object.__setattr__(record, "pid", 1)
-    object.__setattr__(record, "spec", type("Spec", (), {"name": "v"}))
 
     def make(answers, agent=None):
         monkeypatch.setattr(cache.drop_cache, "agreed", lambda qmp: answers is not None)
         left = list(answers or [])
         monkeypatch.setattr(cache.drop_cache, "request", lambda qmp, mode, timeout: left.pop(0))
-        return Session(record, Monitor(), agent, Silent()), left
+        return Session(Machine(), Monitor(), agent, Silent()), left
 
     return make
 

@@ -3,6 +3,7 @@
 import pytest
 
 from fastballoon_cli.errors import TargetNotReachedError
+from fastballoon_cli.machine.local import LocalQemu
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import resize
 from fastballoon_cli.ops.host_floor import HostFloor, default_floor
@@ -37,7 +38,7 @@ class Guest:
 
 
 def inflate(guest, target, floor):
-    session = Session(None, Monitor(), None, Silent(), met=True, statistics=guest)
+    session = Session(LocalQemu(), Monitor(), None, Silent(), met=True, statistics=guest)
     return resize._wait(session, guest, target, 10, Silent(), lambda: None, [], HostFloor(session, floor))
 
 

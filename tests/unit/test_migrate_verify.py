@@ -1,8 +1,11 @@
 """What a migration says of a guest whose agent does not answer before or after it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError
+from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import migrate, workload
 from fastballoon_cli.progress import Silent
@@ -40,6 +43,16 @@ class Says:
         self.closed = True
 
 
+class Started(Record):
+    """A VM of which there is nothing but a name."""
+
+    def __init__(self, spec):
+        object.__setattr__(self, "spec", spec)
+
+    def balloon(self, monitor):
+        return SimpleNamespace(options=dict)
+
+
 @pytest.fixture
 def moved(monkeypatch):
     """Migrate with these agents, the first before it and each further one as somebody connects after it."""
@@ -47,7 +60,7 @@ def moved(monkeypatch):
     def move(*agents, error=None, verify=True):
         left = list(agents)
         name = type("Spec", (), {"name": "v"})()
-        record = type("R", (), {"spec": name, "name": "v"})()
+        record = Started(name)
         session = Session(record, None, left.pop(0), Silent())
 
         def connect(_record, timeout):
@@ -70,7 +83,6 @@ def moved(monkeypatch):
         monkeypatch.setattr(migrate, "Handover", Pair)
         monkeypatch.setattr(migrate, "_set_up", lambda *_: None)
         monkeypatch.setattr(migrate, "_run", run)
-        monkeypatch.setattr(migrate, "BalloonDevice", lambda qmp: type("D", (), {"options": dict})())
         monkeypatch.setattr(migrate, "provenance", lambda *_: {})
         return migrate.migrate(session, migrate.Options(verify=verify), progress=Silent())
 

@@ -3,6 +3,7 @@
 import pytest
 
 from fastballoon_cli.errors import GuestError, QmpError, TargetNotReachedError
+from fastballoon_cli.machine.local import LocalQemu
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import host_gain, resize
 from fastballoon_cli.progress import Silent
@@ -45,7 +46,7 @@ class Heard(Silent):
 
 
 def wait(device, target, *, timeout=10.0, why=lambda: None, progress=None):
-    session = Session(None, Monitor(), None, Silent(), met=True)
+    session = Session(LocalQemu(), Monitor(), None, Silent(), met=True)
     return resize._wait(session, device, target, timeout, progress or Silent(), why, [])
 
 

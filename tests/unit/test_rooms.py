@@ -58,8 +58,9 @@ _ROOMS = {
     "guest": (),
     "build": (),
     "results": (),
-    "machine": ("host", "qemu", "guest", "build"),
-    "ops": ("host", "qemu", "guest", "build", "machine", "results"),
+    "libvirt": ("qemu",),
+    "machine": ("host", "qemu", "libvirt", "guest", "build"),
+    "ops": ("host", "qemu", "libvirt", "guest", "build", "machine", "results"),
     "cli": ("build", "machine", "ops", "qemu", "results", "guest"),
 }
 

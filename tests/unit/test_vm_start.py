@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastballoon_cli.errors import GuestError, PreconditionError, VmLostError
-from fastballoon_cli.machine import registry
+from fastballoon_cli.machine import locks, registry
 from fastballoon_cli.ops import vm
 from fastballoon_cli.progress import Silent
 from tests.conftest import await_true
@@ -101,8 +101,8 @@ def test_on_a_busy_host_another_attempt_has_more_time(boots):
     ("where", "what"),
     [
         (pathlib.Path, "mkdir"),
-        (registry.os, "open"),
-        (registry.fcntl, "flock"),
+        (locks.os, "open"),
+        (locks.fcntl, "flock"),
         (pathlib.Path, "write_text"),
         (vm.registry, "load"),
     ],

@@ -12,6 +12,7 @@ __all__ = ["provenance_section"]
 
 #: Field of a result's provenance -> what it is called.
 _LABELS = {
+    "host": "host",
     "host_cpu": "host CPU",
     "host_kernel": "host kernel",
     "host_thp": "host THP",
@@ -23,6 +24,7 @@ _LABELS = {
     "guest_thp": "guest THP",
     "init_on_alloc": "init_on_alloc",
     "qemu_version": "QEMU",
+    "libvirt_version": "libvirt",
     "qemu_sha256": "QEMU's sha256",
     "qemu_series_sha256": "QEMU series",
     "device_options": "balloon device",

@@ -1,0 +1,1 @@
+"""Domains of libvirt: its API where it has words, their monitors where it has none."""

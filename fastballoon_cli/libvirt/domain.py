@@ -1,0 +1,85 @@
+"""A domain that runs, in plain types: bytes, seconds, words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastballoon_cli.libvirt.connection import Connection, binding
+from fastballoon_cli.libvirt.description import Description
+from fastballoon_cli.units import KIB
+
+__all__ = ["RunningDomain"]
+
+_NS = 1e9
+
+
+@dataclass(frozen=True)
+class RunningDomain:
+    """libvirt's own words for a domain. Every method raises as :meth:`Connection.call`.
+
+    :ivar handle: the binding's object.
+    """
+
+    connection: Connection
+    handle: Any
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return str(self.handle.name())
+
+    @property
+    def uuid(self) -> str:
+        """What names it for good."""
+        return str(self.handle.UUIDString())
+
+    def runs(self) -> bool:
+        """Return whether it has a QEMU, be its guest paused or not."""
+        return bool(self._call(self.handle.isActive))
+
+    def describe(self) -> Description:
+        """Return what it is like."""
+        return Description.parse(self._call(self.handle.XMLDesc, 0))
+
+    def state(self) -> str:
+        """Return what its guest does, in words as QEMU has them: ``running``, ``paused`` and others."""
+        state = self._call(self.handle.state)[0]
+        words = {
+            "VIR_DOMAIN_RUNNING": "running",
+            "VIR_DOMAIN_BLOCKED": "running",
+            "VIR_DOMAIN_PAUSED": "paused",
+            "VIR_DOMAIN_SHUTDOWN": "shutdown",
+            "VIR_DOMAIN_SHUTOFF": "shut off",
+            "VIR_DOMAIN_CRASHED": "crashed",
+            "VIR_DOMAIN_PMSUSPENDED": "suspended",
+        }
+        return next((word for name, word in words.items() if getattr(binding(), name, None) == state), f"{state}")
+
+    def memory_stats(self) -> Mapping[str, int]:
+        """Return what libvirt has of its memory, under libvirt's names: sizes in KiB, ``last_update`` in seconds."""
+        stats: Mapping[str, int] = self._call(self.handle.memoryStats)
+        return stats
+
+    def set_memory(self, size: int) -> None:
+        """Ask the guest to do with ``size`` bytes; returns at once."""
+        self._call(self.handle.setMemoryFlags, size // KIB, binding().VIR_DOMAIN_AFFECT_LIVE)
+
+    def poll_stats(self, interval: int) -> None:
+        """Have the guest asked for statistics every so many seconds; 0: no more."""
+        self._call(self.handle.setMemoryStatsPeriod, interval, binding().VIR_DOMAIN_AFFECT_LIVE)
+
+    def vcpu_seconds(self) -> float:
+        """Return for how long its virtual CPUs have run so far; of QEMU as a whole where they share a thread."""
+        stats = self.connection.bulk_stats(self.handle, binding().VIR_DOMAIN_STATS_VCPU)
+        times = [value for name, value in stats.items() if name.startswith("vcpu.") and name.endswith(".time")]
+        return (sum(times) if times else int(self._call(self.handle.info)[4])) / _NS
+
+    def tainted_by_monitor(self) -> bool:
+        """Return whether libvirt has noted that somebody used the domain's monitor past it; False if unknown."""
+        kind = getattr(binding(), "VIR_DOMAIN_MESSAGE_TAINTING", None)  # 7.1
+        if kind is None:
+            return False
+        return any("monitor" in said for said in self._call(self.handle.messages, kind))
+
+    def _call(self, function: Any, *arguments: Any) -> Any:
+        return self.connection.call(function, *arguments)

@@ -1,0 +1,176 @@
+"""A libvirt domain as a machine."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fastballoon_cli.config import runtime_dir
+from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.libvirt.balloon import DomainBalloon
+from fastballoon_cli.libvirt.connection import Connection
+from fastballoon_cli.libvirt.domain import RunningDomain
+from fastballoon_cli.libvirt.monitor import DomainMonitor
+from fastballoon_cli.machine.facts import Facts
+from fastballoon_cli.machine.locks import locked
+from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
+from fastballoon_cli.units import KIB
+
+__all__ = ["Domain", "find", "find_all"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain that ran when it was looked for; libvirt is asked for all that is known of it."""
+
+    running: RunningDomain
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return self.running.name
+
+    @property
+    def uri(self) -> str:
+        """Where it runs, as libvirt writes it."""
+        return self.running.connection.uri
+
+    @property
+    def has_agent(self) -> bool:
+        """Nobody has said how to log in to the guest."""
+        return False
+
+    @contextmanager
+    def lock(self) -> Iterator[int]:
+        """Hold it against another fastballoon of this user.
+
+        :raise PreconditionError: that holds it.
+        """
+        with locked(runtime_dir() / f"domain.{self.running.uuid}", self.name, create=True, remove=True) as handle:
+            yield handle
+
+    def require_alive(self) -> None:
+        """Raise :class:`VmLostError` if it does not run any more."""
+        if not self.running.runs():
+            raise VmLostError(f"the VM was lost: domain '{self.name}' does not run any more", hint=self._start())
+
+    def not_ours(self) -> PreconditionError:
+        """Return the error that something is for VMs that were started here."""
+        return PreconditionError(
+            f"'{self.name}' is a domain of libvirt: this is for VMs that fastballoon has started",
+            hint=f"use virsh -c {self.uri}",
+        )
+
+    def monitor(self) -> Monitor:
+        """Return its monitor, which is left alone unless its XML names a feature of ours."""
+        return DomainMonitor(self.running, alone=not self.running.describe().extended)
+
+    observer = monitor
+
+    def facts(self, monitor: Monitor) -> Facts:
+        """Ask what it is like."""
+        found = self.running.describe()
+        connection = self.running.connection
+        return Facts(
+            name=self.name,
+            memory_bytes=found.memory_bytes,
+            cpus=found.cpus,
+            accel=found.accel,
+            lent_bytes=found.lent_bytes,
+            built={"qemu_version": _qemu_version(monitor), "libvirt_version": connection.version()},
+            host=None if connection.local else connection.host(),
+        )
+
+    def state(self, _: Monitor) -> str:
+        """Return what its guest does: ``running``, ``paused`` and others."""
+        return self.running.state()
+
+    def require_running(self, _: Monitor) -> None:
+        """Check that the guest is not paused.
+
+        :raise PreconditionError: it is, or does not run for another reason.
+        """
+        if (state := self.running.state()) != "running":
+            raise PreconditionError(
+                f"the guest does not run: libvirt says '{state}'",
+                hint=f"let it go on: virsh -c {self.uri} resume {shlex.quote(self.name)}",
+            )
+
+    def balloon(self, monitor: Monitor) -> DomainBalloon:
+        """Return its balloon.
+
+        :raise PreconditionError: it has none.
+        """
+        return DomainBalloon(self.running, monitor)
+
+    def process(self, _: Monitor) -> "DomainProcess":
+        """Return what the host counts of it, by libvirt's word."""
+        return DomainProcess(self.running)
+
+    def tell(self, command: str, arguments: Mapping[str, object]) -> str:
+        """Return a command to its QEMU, as somebody would give it to virsh."""
+        virsh = f"virsh -c {shlex.quote(self.uri)}"
+        if command == "balloon":
+            return f"{virsh} setmem {shlex.quote(self.name)} {int(str(arguments['value'])) // KIB}KiB --live"
+        said = json.dumps({"execute": command, "arguments": arguments})
+        return f"{virsh} qemu-monitor-command {shlex.quote(self.name)} {shlex.quote(said)}"
+
+    def _start(self) -> str:
+        return f"start it: virsh -c {self.uri} start {shlex.quote(self.name)}"
+
+
+@dataclass(frozen=True)
+class DomainProcess:
+    """The QEMU of a domain, on whichever host."""
+
+    running: RunningDomain
+
+    def rss(self) -> int | None:
+        """Return its resident memory in bytes; None where it is in huge pages, which libvirt leaves out.
+
+        :raise VmLostError: the domain does not run any more.
+        """
+        if self.running.describe().huge_pages:
+            return None
+        resident = self.running.memory_stats().get("rss")
+        return None if resident is None else resident * KIB
+
+    def vcpu_seconds(self) -> float:
+        """Return for how long the virtual CPUs have run so far, all together, in steps of 10 ms.
+
+        :raise VmLostError: the domain does not run any more.
+        """
+        return self.running.vcpu_seconds()
+
+
+def find(uri: str, name: str) -> Domain:
+    """Return a domain that runs.
+
+    :param uri: as virsh takes it; nothing for libvirt's own default.
+    :raise PreconditionError: there is none of that name, it does not run, or libvirt cannot be reached.
+    """
+    connection = Connection(uri)
+    found = Domain(RunningDomain(connection, connection.find(name)))
+    if not found.running.runs():
+        raise PreconditionError(f"domain '{name}' does not run", hint=found._start())
+    return found
+
+
+def find_all(uri: str) -> list[Domain]:
+    """Return the domains that run, by their names.
+
+    :param uri: as virsh takes it; nothing for libvirt's own default.
+    :raise PreconditionError: libvirt cannot be reached.
+    """
+    connection = Connection(uri)
+    return sorted((Domain(RunningDomain(connection, one)) for one in connection.running()), key=lambda one: one.name)
+
+
+def _qemu_version(monitor: Monitor) -> str | None:
+    """Return the version of a domain's QEMU; None where its monitor is left alone: libvirt knows only the default's."""
+    try:
+        answer = monitor.execute("query-version")["qemu"]
+    except CommandNotFoundError:
+        return None
+    return ".".join(str(answer[part]) for part in ("major", "minor", "micro"))

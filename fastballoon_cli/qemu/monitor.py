@@ -1,0 +1,49 @@
+"""What a monitor of a QEMU can do, however it is reached."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from fastballoon_cli.errors import QmpError
+
+__all__ = ["CommandNotFoundError", "Monitor"]
+
+
+class CommandNotFoundError(QmpError):
+    """This QEMU has no such command; features are found by trying, never by version."""
+
+
+class Monitor(AbstractContextManager["Monitor"], Protocol):
+    """QMP commands to one QEMU."""
+
+    def execute(
+        self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """Run a command and return its answer.
+
+        :raise CommandNotFoundError: this QEMU does not know it.
+        :raise QmpError: QEMU refused it, or did not answer within ``timeout`` seconds.
+        :raise VmLostError: QEMU went away; the command may or may not have had its effect.
+        """
+        ...
+
+    def execute_until(
+        self,
+        command: str,
+        arguments: Mapping[str, object],
+        *,
+        event: str,
+        ends: Callable[[Any, Mapping[str, Any]], bool],
+        timeout: float,
+    ) -> dict[str, Any]:
+        """Run a command that starts something, wait for the event that ends it, and return that event's data.
+
+        :param ends: given the command's answer and an event's data; says whether the one is the end of the other.
+        :param timeout: seconds for the event, from the command's answer.
+        :raise FastballoonError: as :meth:`execute`; a :class:`QmpError`, too, if no such event came in time.
+        """
+        ...
+
+    def close(self) -> None:
+        """Disconnect; does nothing when that was done before."""
+        ...
