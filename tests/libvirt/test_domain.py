@@ -1,0 +1,59 @@
+"""A domain of libvirt, driven by the tool: what any user of virsh has."""
+
+import pytest
+
+MIB = 1 << 20
+
+
+def test_it_is_listed_and_shown(stock):
+    (one,) = stock.ok("vm", "list")["vms"]
+    assert (one["name"], one["state"], one["accel"], one["cpus"]) == ("stock", "running", "tcg", 1)
+    assert (one["memory_bytes"], one["balloon_bytes"], one["method"]) == (512 * MIB, 0, "pfn")
+    assert 64 * MIB < one["host_rss_bytes"] < 600 * MIB
+    assert one["uuid"] == stock.host.virsh("domuuid", "stock").strip()
+    shown = stock.ok("vm", "status", "stock")
+    assert shown.keys() == one.keys()
+    assert shown["uri"] == stock.host.uri
+
+
+def test_an_unmodified_one_gives_memory_back_by_page_numbers_and_is_not_tainted(stock):
+    before = stock.host.virsh("domstats", "--balloon", "stock")
+    given = stock.ok("inflate", "--target", "256M")
+    assert (given["vm"], given["method"]) == ("stock", "pfn")
+    assert given["balloon_bytes"] == {"before": 0, "after": 256 * MIB}
+    free = given["guest_free_bytes"]
+    assert free["before"] - free["after"] == pytest.approx(256 * MIB, abs=48 * MIB)
+    assert given["host_rss_bytes"]["before"] > 0
+    assert given["guest_cpu_s"] > 0
+    assert given["provenance"]["guest_memory_from"] == "statistics"
+    assert given["provenance"]["guest_memory_age_s"] < 3
+    assert "balloon.current=262144" in stock.host.virsh("domstats", "--balloon", "stock"), before
+    assert stock.ok("vm", "status")["balloon_bytes"] == 256 * MIB
+
+    taken = stock.ok("deflate")
+    assert taken["balloon_bytes"] == {"before": 256 * MIB, "after": 0}
+    assert "period" not in stock.host.virsh("dumpxml", "stock")  # asked as often as before: never
+    assert "custom-monitor" not in (stock.host.folder / "log" / "qemu" / "stock.log").read_text()
+
+
+def test_what_it_cannot_do_is_refused(stock):
+    assert "/proc/sys/vm/drop_caches" in stock.refused(5, "drop-cache")["hint"]
+    assert "not below the VM's memory" in stock.refused(2, "inflate", "--target", "512M")["message"]
+    assert "virsh" in stock.refused(2, "vm", "stop")["hint"]
+    assert (
+        "there is no domain 'nobody'"
+        in stock.tool.refused(3, "--connect", stock.host.uri, "--vm", "nobody", "inflate", "--target", "256M")[
+            "message"
+        ]
+    )
+
+
+def test_a_paused_one_is_named_as_such(stock):
+    stock.host.virsh("suspend", "stock")
+    try:
+        error = stock.refused(3, "inflate", "--target", "256M")
+        assert "paused" in error["message"]
+        assert "resume stock" in error["hint"]
+        assert stock.ok("vm", "status")["state"] == "paused"
+    finally:
+        stock.host.virsh("resume", "stock")
