@@ -11,9 +11,9 @@ from fastballoon_cli.errors import PreconditionError
 
 __all__ = ["PACKAGES", "Package", "install_line", "missing", "require"]
 
-Purpose = Literal["venv", "sources", "kernel", "qemu", "image", "guest", "sanitize"]
-#: What only the long proofs need; installed when these are run.
-_ON_DEMAND: frozenset[Purpose] = frozenset({"sanitize"})
+Purpose = Literal["venv", "sources", "kernel", "qemu", "image", "guest", "sanitize", "libvirt"]
+#: What only the long proofs, or the tests with libvirt's daemon need; installed when these are run.
+_ON_DEMAND: frozenset[Purpose] = frozenset({"sanitize", "libvirt"})
 
 _LIB = "usr/lib/x86_64-linux-gnu"
 
@@ -65,6 +65,12 @@ PACKAGES: tuple[Package, ...] = (
     Package("fakeroot", ("image",), "fakeroot"),
     Package("clang", ("sanitize",), "clang"),
     Package("libclang-rt-dev", ("sanitize",), "usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-x86_64.a"),
+    Package("libvirt-daemon-driver-qemu", ("libvirt",), f"{_LIB}/libvirt/connection-driver/libvirt_driver_qemu.so"),
+    Package("libvirt-daemon", ("libvirt",), "libvirtd"),
+    Package("libvirt-clients", ("libvirt",), "virsh"),
+    Package("libvirt-dev", ("libvirt",), f"{_LIB}/pkgconfig/libvirt.pc"),
+    Package("iproute2", ("libvirt",), "ip"),
+    Package("openssh-client", ("libvirt",), "ssh"),
     Package("seabios", ("guest",), "usr/share/seabios/bios-256k.bin"),
     Package("qemu-system-data", ("guest",), "usr/share/qemu/linuxboot_dma.bin"),
 )

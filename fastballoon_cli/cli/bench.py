@@ -170,6 +170,7 @@ def run(
         target_bytes=target,
         **rest,
     )
+    ctx.own()
     warn_if_busy(ctx)
     path = out or Path(f"bench-{scenario}-{plan.guest_state}-{datetime.now():%Y%m%d-%H%M%S}.json")
     # A folder that can't be written to is said now, not when everything has been measured.

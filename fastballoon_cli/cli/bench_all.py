@@ -43,6 +43,7 @@ def bench_all(ctx: Context, quick: bool, accel: str, out_dir: Path) -> None:
     Example:
       fastballoon bench all --quick
     """
+    ctx.own()
     out = ctx.output
     warn_if_busy(ctx)
     out_dir.mkdir(parents=True, exist_ok=True)

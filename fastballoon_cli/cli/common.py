@@ -9,6 +9,7 @@ import click
 
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.errors import FastballoonError, UsageError
+from fastballoon_cli.guest.login import Login
 from fastballoon_cli.machine import domain, registry
 from fastballoon_cli.machine.domain import Domain
 from fastballoon_cli.units import parse_duration, parse_rate, parse_size
@@ -38,11 +39,13 @@ class Context:
     """Global options, and where everything is written.
 
     :ivar connect: which libvirt's domains ``vm`` is one of, as virsh takes it; None: it is none.
+    :ivar login: how to log in to a domain's guest.
     :ivar timeout: seconds, or None for each command's own default.
     """
 
     vm: str
     connect: str | None
+    login: Login | None
     timeout: float | None
     verbose: bool
     output: Output
@@ -59,7 +62,7 @@ class Context:
         uri = self.connect
         if uri is None and DEFAULT_URI in os.environ and self.vm != _DEFAULT and not registry.exists(self.vm):
             uri = ""
-        return self.vm if uri is None else domain.find(uri, self.vm)
+        return self.vm if uri is None else domain.find(uri, self.vm, self.login)
 
     def own(self, name: str | None = None) -> str:
         """Return the name of the VM for a command that is for those with a record here.

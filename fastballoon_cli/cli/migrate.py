@@ -12,10 +12,15 @@ from fastballoon_cli.cli.common import (
     starts_default_vm,
 )
 from fastballoon_cli.errors import UsageError
-from fastballoon_cli.machine.session import hold
+from fastballoon_cli.libvirt.migration import Way
+from fastballoon_cli.machine.domain import Domain
+from fastballoon_cli.machine.session import hold, open_monitor
 from fastballoon_cli.ops import cache
 from fastballoon_cli.ops import dry_migrate as dry
 from fastballoon_cli.ops import migrate as ops
+from fastballoon_cli.ops import migrate_domain as domains
+from fastballoon_cli.results.migration import MigrateResult
+from fastballoon_cli.results.model import DropCacheResult
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.single import single_section
 
@@ -36,6 +41,11 @@ _MAX_DOWNTIME = 2000.0
 @click.option("--verify", is_flag=True,
               help="Have the guest work on memory meanwhile and check every page of it.")  # fmt: skip
 @click.option("--cancel-after", type=DURATION, metavar="T", help="Cancel it after so long, to see what that does.")
+@click.option("--to", metavar="URI", help="Of a domain: the host to go to, as virsh names it: qemu+ssh://other/system.")
+@click.option("--tls", is_flag=True, help="Encrypt it, with the certificates that both hosts have for libvirt.")
+@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Use so many connections.")
+@click.option("--direct", is_flag=True,
+              help="Stand between both hosts, where one's daemon may not log in at the other's.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @pass_context
 def migrate(
@@ -47,9 +57,15 @@ def migrate(
     downtime_limit: float,
     verify: bool,
     cancel_after: float | None,
+    to: str | None,
+    tls: bool,
+    parallel: int | None,
+    direct: bool,
     dry_run: bool,
 ) -> None:
     """Migrate the VM to a second QEMU on this host while its guest runs.
+
+    A domain of libvirt goes to another host: --connect qemu:///system, and --to qemu+ssh://other/system.
 
     The VM's name, its SSH and its agent follow it. Whatever goes wrong, one QEMU is left and has the guest. Starts the
     default VM if it does not run.
@@ -70,19 +86,52 @@ def migrate(
         cancel_after_s=cancel_after,
         verify=verify,
     )
+    which = ctx.which
+    if isinstance(which, Domain):
+        way = Way(bandwidth=bandwidth, downtime_s=downtime_limit, parallel=parallel or 0, tls=tls, direct=direct)
+        _to_another_host(ctx, which, to, options, way, drop_cache=drop_cache, dry_run=dry_run)
+        return
+    if to or tls or parallel or direct:
+        raise UsageError(
+            "--to, --tls, --parallel and --direct are for domains of libvirt", hint="say which libvirt: --connect URI"
+        )
     if dry_run:
-        commands = dry.migrate(ctx.vm, options, starts=starts_default_vm(ctx), drop_first=drop_cache)
+        commands = dry.migrate(which, options, starts=starts_default_vm(ctx), drop_first=drop_cache)
         emit_dry_run(ctx, "migrate", commands)
         return
     start_default_vm(ctx)
-    with hold(ctx.vm, out) as session:
+    with hold(which, out) as session:
         dropped = cache.drop(session, "pagecache", progress=out) if drop_cache else None
         result = ops.migrate(session, options, timeout=ctx.timeout or ops.DEFAULT_SECONDS, progress=out)
     if result.method == "free-page-hint":
         all_the_same = "" if skip_free else " all the same, without --skip-free"
         out.warn(f"the device was made with free-page-hint=on: what the guest hints is skipped by that{all_the_same}")
-    if dropped is None:
-        out.emit(result.document(), *terminal([single_section(result)]))
-    else:
-        both = {**result.document(), "drop_cache": dropped.document()}
-        out.emit(both, *terminal([single_section(dropped), single_section(result)]))
+    _emit(ctx, result, dropped)
+
+
+def _to_another_host(
+    ctx: Context, machine: Domain, to: str | None, options: ops.Options, way: Way, *, drop_cache: bool, dry_run: bool
+) -> None:
+    if not to:
+        raise UsageError(
+            "a domain of libvirt is migrated to another host", hint="say which: --to qemu+ssh://other/system"
+        )
+    if options.verify and machine.login is None:
+        raise UsageError(
+            "to verify a domain's memory takes an agent in its guest", hint="say how to log in: --ssh and --identity"
+        )
+    if dry_run:
+        with open_monitor(machine, looking=True) as monitor:
+            emit_dry_run(ctx, "migrate", domains.plan(monitor, machine, to, options, way))
+        return
+    timeout = ctx.timeout or ops.DEFAULT_SECONDS
+    with hold(machine, ctx.output) as session:
+        dropped = cache.drop(session, "pagecache", progress=ctx.output) if drop_cache else None
+        result = domains.migrate(session, machine, to, options, way, timeout=timeout, progress=ctx.output)
+    _emit(ctx, result, dropped)
+
+
+def _emit(ctx: Context, result: MigrateResult, dropped: DropCacheResult | None) -> None:
+    sections = [single_section(dropped)] if dropped else []
+    document = result.document() | ({"drop_cache": dropped.document()} if dropped else {})
+    ctx.output.emit(document, *terminal([*sections, single_section(result)]))

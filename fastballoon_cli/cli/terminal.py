@@ -11,7 +11,7 @@ import tty
 from collections.abc import Sequence
 
 from fastballoon_cli.errors import PreconditionError, VmLostError
-from fastballoon_cli.guest.ssh import HOST_ALIAS
+from fastballoon_cli.guest.login import HOST_ALIAS
 from fastballoon_cli.machine.registry import Record
 
 __all__ = ["console", "ssh"]

@@ -13,7 +13,9 @@ from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import DEFAULT_URI, SIZE, Context, complete_vm, emit_dry_run, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.cli.machines import list_table, state_of, status_table
+from fastballoon_cli.cli.markup import escape
 from fastballoon_cli.errors import FastballoonError, PreconditionError, VmLostError
+from fastballoon_cli.libvirt.description import QEMU
 from fastballoon_cli.machine import domain
 from fastballoon_cli.machine.domain import Domain
 from fastballoon_cli.machine.registry import require_started
@@ -22,6 +24,7 @@ from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import attach as attaching
 from fastballoon_cli.ops import status as vm_status
 from fastballoon_cli.ops import vm as ops
+from fastballoon_cli.ops import vm_xml
 from fastballoon_cli.units import format_size
 
 __all__ = ["vm"]
@@ -154,6 +157,37 @@ def detach(ctx: Context, name: str) -> None:
     """
     attaching.detach(ctx.own(name))
     ctx.output.emit({"schema_version": 1, "detached": name}, f"detached: {name}")
+
+
+@vm.command()
+@click.argument("domain_name", metavar="DOMAIN", required=False)
+@click.option("--emulator", type=click.Path(path_type=Path), metavar="PATH",
+              help="A QEMU with fastballoon's series.  [default: the domain's own, or the one built here]")  # fmt: skip
+@click.option("--apply", "define", is_flag=True, help="Define the domain so; takes effect when it is started next.")
+@pass_context
+def xml(ctx: Context, domain_name: str | None, emulator: Path | None, define: bool) -> None:
+    """Print what a domain of libvirt needs to have fastballoon's features.
+
+    It works without, by page numbers, and then nothing but libvirt is asked about it. What this adds goes past
+    libvirt, which notes in the domain's log that it is tainted: custom-device or custom-argv when it starts, and
+    custom-monitor when fastballoon asks its QEMU.
+
+    \b
+    Example:
+      fastballoon vm xml web --apply
+    """
+    name, uri = domain_name or ctx.vm, ctx.connect or ""
+    prepared = vm_xml.prepare(uri, name, emulator=emulator, apply=define, progress=ctx.output)
+    added = prepared.extended.added
+    document = {"schema_version": 1, "vm": name, "added": added, "applied": define and bool(added)}
+    ctx.output.emit(document, *map(escape, added.splitlines()))
+    if not added:
+        ctx.output.say(f"'{name}' has all of it")
+    elif not define:
+        ctx.output.say("add it with virsh edit, which wants the namespace, too: "
+                       f"<domain xmlns:qemu='{QEMU}' ...>; or have it added with --apply")  # fmt: skip
+    elif prepared.runs:
+        ctx.output.say(f"'{name}' has it when it is shut down and started the next time")
 
 
 @vm.command("list")

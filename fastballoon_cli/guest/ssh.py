@@ -3,40 +3,40 @@
 import logging
 import socket
 import time
-from base64 import b64decode
 from collections.abc import Callable
-from pathlib import Path
 
 import paramiko
 
-from fastballoon_cli.errors import GuestError
+from fastballoon_cli.errors import GuestError, PreconditionError
+from fastballoon_cli.guest.login import SSH_PORT, Login
 
-__all__ = ["HOST_ALIAS", "connect"]
+__all__ = ["connect"]
 
-#: Name under which a VM's host key is pinned; the forwarded port changes with every start.
-HOST_ALIAS = "fastballoon-guest"
+_PREFERRED = "ssh-ed25519"
+#: Kind of a host key -> how it signs (RFC 8332), where that has another name.
+_SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 # Paramiko logs the tracebacks of connections that end during the handshake, which a booting guest does a lot.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
-def connect(
-    port: int, *, key: Path, known_host: Path, timeout: float, alive: Callable[[], None] = lambda: None
-) -> paramiko.Transport:
+def connect(login: Login, *, timeout: float, alive: Callable[[], None] = lambda: None) -> paramiko.Transport:
     """Return an authenticated connection to the guest's sshd, trying until it is up.
 
-    :param port: forwarded port on 127.0.0.1.
-    :param known_host: the guest's public host key; no other is accepted.
     :param timeout: seconds to go on trying.
     :param alive: called between tries; raises when it is pointless to go on.
     :raise GuestError: no connection in time, another host key, or the key was refused.
+    :raise PreconditionError: a key cannot be read.
     """
     deadline = time.monotonic() + timeout
-    kind, encoded = known_host.read_text().split()[1:3]
-    pinned = paramiko.PKey.from_type_string(kind, b64decode(encoded))
+    pinned = _host_key(login)
+    try:
+        key = paramiko.PKey.from_path(login.key)
+    except (OSError, ValueError, paramiko.SSHException) as e:
+        raise PreconditionError(f"cannot read the private key {login.key}: {e}") from e
     while True:
         try:
-            return _try(port, pinned, key, timeout=min(10.0, max(1.0, deadline - time.monotonic())))
+            return _try(login, pinned, key, timeout=min(10.0, max(1.0, deadline - time.monotonic())))
         except paramiko.AuthenticationException as e:
             raise GuestError("the guest refused this VM's SSH key", details=str(e)) from e
         except (OSError, EOFError, paramiko.SSHException) as e:
@@ -50,19 +50,38 @@ def connect(
             time.sleep(0.05)
 
 
-def _try(port: int, pinned: paramiko.PKey, key: Path, *, timeout: float) -> paramiko.Transport:
-    sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+def _try(login: Login, pinned: paramiko.PKey, key: paramiko.PKey, *, timeout: float) -> paramiko.Transport:
+    sock = socket.create_connection((login.host, login.port), timeout=timeout)
     try:
         # A request is one small packet and its answer another: Nagle would hold each back for 40 ms.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = paramiko.Transport(sock)
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+        # The guest is to show the kind of key that is known of it, whichever it has beside that.
+        transport.get_security_options().key_types = _SIGNATURES.get(pinned.get_name(), (pinned.get_name(),))
         transport.start_client(timeout=timeout)
         if transport.get_remote_server_key() != pinned:
             transport.close()
             raise GuestError("the guest showed another host key than the one made for this VM")
-        transport.auth_publickey("root", paramiko.Ed25519Key.from_private_key_file(str(key)))
+        transport.auth_publickey(login.user, key)
         return transport
     except BaseException:
         sock.close()
         raise
+
+
+def _host_key(login: Login) -> paramiko.PKey:
+    """Return the guest's host key.
+
+    :raise PreconditionError: it is not known.
+    """
+    name = login.alias or (login.host if login.port == SSH_PORT else f"[{login.host}]:{login.port}")
+    try:
+        found = paramiko.HostKeys(str(login.known_hosts)).lookup(name)
+    except OSError as e:
+        raise PreconditionError(f"cannot read {login.known_hosts}: {e.strerror}") from e
+    if not found:
+        raise PreconditionError(
+            f"the host key of {name} is not in {login.known_hosts}", hint="log in by ssh once, and accept it"
+        )
+    return found.get(_PREFERRED) or next(iter(found.values()))

@@ -4,13 +4,15 @@ import time
 from typing import Any
 
 from fastballoon_cli.errors import PreconditionError
-from fastballoon_cli.libvirt.domain import RunningDomain
+from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.qemu.balloon import BalloonDevice, DeviceCounters, GuestStats
 from fastballoon_cli.qemu.monitor import Monitor
 from fastballoon_cli.units import KIB
 
 __all__ = ["DomainBalloon"]
 
+#: Seconds that an answer may be older than two clocks make it.
+_UNSURE = 1.0
 #: libvirt's name of a figure of the guest -> QEMU's; KiB there, bytes here.
 _SIZES = {
     "available": "stat-total-memory",
@@ -32,7 +34,7 @@ class DomainBalloon:
     :raise PreconditionError: the domain has no balloon.
     """
 
-    def __init__(self, domain: RunningDomain, monitor: Monitor) -> None:
+    def __init__(self, domain: LibvirtDomain, monitor: Monitor) -> None:
         self._domain = domain
         description = domain.describe()
         if not description.balloon:
@@ -41,6 +43,8 @@ class DomainBalloon:
             )
         self.ram_bytes = description.balloon_ram_bytes
         self._device = BalloonDevice(monitor) if description.extended else None
+        #: the guest's last answer: when it came by its host's clock, and by this one's
+        self._answered: tuple[int, float] | None = None
 
     def size(self) -> int:
         """Return its size in bytes, as the guest last wrote it."""
@@ -71,16 +75,30 @@ class DomainBalloon:
         return self._device.options() if self._device else {}
 
     def stats(self) -> GuestStats:
-        """Return what libvirt has of the guest's statistics; their age by the clock of this host."""
+        """Return what libvirt has of the guest's statistics."""
         raw = self._domain.memory_stats()
         updated = raw.get("last_update", 0)
         values = {ours: raw[theirs] * KIB for theirs, ours in _SIZES.items() if theirs in raw}
         values |= {ours: raw[theirs] for theirs, ours in _COUNTS.items() if theirs in raw}
         return GuestStats(
             interval_s=self._domain.describe().stats_interval_s,
-            age_s=max(0.0, time.time() - updated) if updated else None,
+            age_s=self._age(updated) if updated else None,
             values=values if updated else {},
         )
+
+    def _age(self, updated: int) -> float:
+        """Return how many seconds ago the guest has answered.
+
+        :param updated: when, in whole seconds by the clock of its host, which need not be this one's: what has changed
+            while somebody looks has just come.
+        """
+        now = time.time()
+        if self._answered is None:
+            old = now - updated
+            self._answered = updated, now - (max(0.0, old) if self._domain.connection.local else max(_UNSURE, old))
+        elif self._answered[0] != updated:
+            self._answered = updated, now
+        return now - self._answered[1]
 
     def poll_stats(self, interval: int) -> None:
         """Have the guest asked for statistics every so many seconds; 0: no more."""

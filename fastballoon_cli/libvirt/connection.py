@@ -36,6 +36,7 @@ class Connection:
     """A connection to a libvirt daemon that has QEMU's domains; it ends with the process.
 
     :ivar uri: as libvirt writes it.
+    :ivar handle: the binding's object.
     :param uri: as virsh takes it; nothing for libvirt's own default, which ``LIBVIRT_DEFAULT_URI`` sets.
     :raise PreconditionError: there is no binding, no daemon, no permission, or it is not about QEMU.
     """
@@ -47,16 +48,16 @@ class Connection:
         _run_events(self._libvirt)
         try:
             # Without a deadline: it may have to ask for a password.
-            self._open = _in_thread(lambda: self._libvirt.open(uri or None), None)
+            self.handle = _in_thread(lambda: self._libvirt.open(uri or None), None)
         except self._libvirt.libvirtError as e:
             raise PreconditionError(
                 f"cannot connect to libvirt{f' at {uri}' if uri else ''}: {_said(e)}",
                 hint="see whether this works: virsh" + (f" -c {uri}" if uri else "") + " list",
             ) from e
-        self.uri = str(self._open.getURI())
-        if self._open.getType() != "QEMU":
+        self.uri = str(self.handle.getURI())
+        if self.handle.getType() != "QEMU":
             raise PreconditionError(
-                f"{self.uri} has domains of {self._open.getType()}, not of QEMU",
+                f"{self.uri} has domains of {self.handle.getType()}, not of QEMU",
                 hint="such as --connect qemu:///system",
             )
 
@@ -67,11 +68,11 @@ class Connection:
 
     def host(self) -> str:
         """Return the name of the host that its domains run on."""
-        return str(self.call(self._open.getHostname))
+        return str(self.call(self.handle.getHostname))
 
     def version(self) -> str:
         """Return the daemon's version, such as ``9.0.0``."""
-        number = int(self.call(self._open.getLibVersion))
+        number = int(self.call(self.handle.getLibVersion))
         return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
     def find(self, name: str) -> Any:
@@ -80,20 +81,27 @@ class Connection:
         :raise PreconditionError: there is none.
         """
         try:
-            return self.call(self._open.lookupByName, name)
+            return self.call(self.handle.lookupByName, name)
         except _NoDomainError:
             raise PreconditionError(
                 f"there is no domain '{name}' at {self.uri}",
                 hint=f"name one with --vm; see: fastballoon --connect {self.uri} vm list",
             ) from None
 
+    def by_uuid(self, uuid: str) -> Any:
+        """Return the domain of a UUID.
+
+        :raise VmLostError: there is none.
+        """
+        return self.call(self.handle.lookupByUUIDString, uuid)
+
     def running(self) -> list[Any]:
         """Return the domains that run."""
-        return list(self.call(self._open.listAllDomains, self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE))
+        return list(self.call(self.handle.listAllDomains, self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE))
 
     def bulk_stats(self, domain: Any, kind: int) -> dict[str, Any]:
         """Return one domain's statistics of one ``VIR_DOMAIN_STATS_*``."""
-        found = self.call(self._open.domainListGetStats, [domain], kind)
+        found = self.call(self.handle.domainListGetStats, [domain], kind)
         return dict(found[0][1]) if found else {}
 
     def define(self, xml: str) -> None:
@@ -101,7 +109,7 @@ class Connection:
 
         :raise QmpError: libvirt refuses.
         """
-        self.call(self._open.defineXML, xml)
+        self.call(self.handle.defineXML, xml)
 
     def call(self, function: Callable[..., _T], *arguments: Any, timeout: float | None = _CALL_SECONDS) -> _T:
         """Return what a function of the binding returns.

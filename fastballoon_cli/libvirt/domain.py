@@ -1,20 +1,22 @@
-"""A domain that runs, in plain types: bytes, seconds, words."""
+"""A domain in plain types: bytes, seconds, words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from fastballoon_cli.libvirt.connection import Connection, binding
 from fastballoon_cli.libvirt.description import Description
 from fastballoon_cli.units import KIB
 
-__all__ = ["RunningDomain"]
+__all__ = ["LibvirtDomain"]
 
 _NS = 1e9
 
 
 @dataclass(frozen=True)
-class RunningDomain:
+class LibvirtDomain:
     """libvirt's own words for a domain. Every method raises as :meth:`Connection.call`.
 
     :ivar handle: the binding's object.
@@ -40,6 +42,22 @@ class RunningDomain:
     def describe(self) -> Description:
         """Return what it is like."""
         return Description.parse(self._call(self.handle.XMLDesc, 0))
+
+    def persistent(self) -> bool:
+        """Return whether it stays defined when it is shut down."""
+        return bool(self._call(self.handle.isPersistent))
+
+    def defined(self) -> str:
+        """Return its XML as it is when it starts next, with what is secret in it."""
+        lib = binding()
+        flags = lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE
+        xml: str = self._call(self.handle.XMLDesc, flags)
+        return xml
+
+    def emulator(self) -> Path | None:
+        """Return the program that it starts with next, if its XML names it."""
+        named = ElementTree.fromstring(self.defined()).findtext("devices/emulator")
+        return Path(named) if named else None
 
     def state(self) -> str:
         """Return what its guest does, in words as QEMU has them: ``running``, ``paused`` and others."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from fastballoon_cli.errors import QmpError
 from fastballoon_cli.libvirt.connection import binding
-from fastballoon_cli.libvirt.domain import RunningDomain
+from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.qemu.monitor import CommandNotFoundError
 
 __all__ = ["DomainMonitor"]
@@ -25,7 +25,7 @@ class DomainMonitor:
     :param alone: whether it is.
     """
 
-    def __init__(self, domain: RunningDomain, *, alone: bool) -> None:
+    def __init__(self, domain: LibvirtDomain, *, alone: bool) -> None:
         self._domain = domain
         self._alone = alone
 

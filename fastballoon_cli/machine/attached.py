@@ -36,9 +36,9 @@ class Attached(LocalQemu):
     started: int
 
     @property
-    def has_agent(self) -> bool:
+    def login(self) -> None:
         """Nobody has said how to log in to the guest."""
-        return False
+        return None
 
     def not_ours(self) -> PreconditionError:
         """Return the error that something is for VMs that were started here."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from fastballoon_cli.errors import PreconditionError
+from fastballoon_cli.guest.login import Login
 from fastballoon_cli.machine.facts import Facts
 from fastballoon_cli.qemu.balloon import Balloon
 from fastballoon_cli.qemu.monitor import Monitor
@@ -38,8 +39,8 @@ class Machine(Protocol):
         ...
 
     @property
-    def has_agent(self) -> bool:
-        """Whether it is known how to reach an agent in its guest."""
+    def login(self) -> Login | None:
+        """How to log in to its guest, where an agent is; None if nobody has said it."""
         ...
 
     def require_alive(self) -> None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from fastballoon_cli.config import runtime_dir
 from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.guest.login import Login
 from fastballoon_cli.libvirt.balloon import DomainBalloon
 from fastballoon_cli.libvirt.connection import Connection
-from fastballoon_cli.libvirt.domain import RunningDomain
+from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.libvirt.monitor import DomainMonitor
 from fastballoon_cli.machine.facts import Facts
 from fastballoon_cli.machine.locks import locked
@@ -22,9 +23,13 @@ __all__ = ["Domain", "find", "find_all"]
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain that ran when it was looked for; libvirt is asked for all that is known of it."""
+    """A domain that ran when it was looked for; libvirt is asked for all that is known of it.
 
-    running: RunningDomain
+    :ivar login: how to log in to its guest, where an agent is; None if nobody has said it.
+    """
+
+    running: LibvirtDomain
+    login: Login | None = None
 
     @property
     def name(self) -> str:
@@ -35,11 +40,6 @@ class Domain:
     def uri(self) -> str:
         """Where it runs, as libvirt writes it."""
         return self.running.connection.uri
-
-    @property
-    def has_agent(self) -> bool:
-        """Nobody has said how to log in to the guest."""
-        return False
 
     @contextmanager
     def lock(self) -> Iterator[int]:
@@ -60,6 +60,15 @@ class Domain:
         return PreconditionError(
             f"'{self.name}' is a domain of libvirt: this is for VMs that fastballoon has started",
             hint=f"use virsh -c {self.uri}",
+        )
+
+    def taint(self) -> str | None:
+        """Return what libvirt is going to note of the domain, the first time that its QEMU is asked past libvirt."""
+        if not self.running.describe().extended or self.running.tainted_by_monitor():
+            return None
+        return (
+            f"what '{self.name}' has of fastballoon's features is asked of its QEMU past libvirt, which notes in the "
+            "domain's log that it is tainted: custom-monitor"
         )
 
     def monitor(self) -> Monitor:
@@ -124,7 +133,7 @@ class Domain:
 class DomainProcess:
     """The QEMU of a domain, on whichever host."""
 
-    running: RunningDomain
+    running: LibvirtDomain
 
     def rss(self) -> int | None:
         """Return its resident memory in bytes; None where it is in huge pages, which libvirt leaves out.
@@ -144,14 +153,15 @@ class DomainProcess:
         return self.running.vcpu_seconds()
 
 
-def find(uri: str, name: str) -> Domain:
+def find(uri: str, name: str, login: Login | None = None) -> Domain:
     """Return a domain that runs.
 
+    :param login: how to log in to its guest, where an agent is.
     :param uri: as virsh takes it; nothing for libvirt's own default.
     :raise PreconditionError: there is none of that name, it does not run, or libvirt cannot be reached.
     """
     connection = Connection(uri)
-    found = Domain(RunningDomain(connection, connection.find(name)))
+    found = Domain(LibvirtDomain(connection, connection.find(name)), login)
     if not found.running.runs():
         raise PreconditionError(f"domain '{name}' does not run", hint=found._start())
     return found
@@ -164,7 +174,7 @@ def find_all(uri: str) -> list[Domain]:
     :raise PreconditionError: libvirt cannot be reached.
     """
     connection = Connection(uri)
-    return sorted((Domain(RunningDomain(connection, one)) for one in connection.running()), key=lambda one: one.name)
+    return sorted((Domain(LibvirtDomain(connection, one)) for one in connection.running()), key=lambda one: one.name)
 
 
 def _qemu_version(monitor: Monitor) -> str | None:

@@ -7,7 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from fastballoon_cli.guest.keys import make_key_pair
-from fastballoon_cli.guest.ssh import HOST_ALIAS
+from fastballoon_cli.guest.login import HOST_ALIAS
 
 __all__ = ["furnish"]
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from fastballoon_cli.aside import write_whole
 from fastballoon_cli.config import runtime_dir
 from fastballoon_cli.errors import PreconditionError, UsageError, VmLostError
+from fastballoon_cli.guest.login import HOST_ALIAS, Login
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine.attached import Attached, not_started_here
 from fastballoon_cli.machine.base import Machine
@@ -99,9 +100,12 @@ class Record(LocalQemu):
         return self.spec.name
 
     @property
-    def has_agent(self) -> bool:
-        """The guest's init starts it."""
-        return True
+    def login(self) -> Login:
+        """How to log in to the guest, whose init has started an agent."""
+        folder = self.spec.directory
+        return Login(
+            port=self.spec.ssh_port, key=folder / "ssh_key", known_hosts=folder / "known_hosts", alias=HOST_ALIAS
+        )
 
     def not_ours(self) -> PreconditionError:
         """Never asked of a VM that was started here."""

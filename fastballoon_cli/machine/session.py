@@ -52,10 +52,10 @@ class Session:
 
     @cached_property
     def facts(self) -> Facts:
-        """What the VM is like; asked once, as none of it changes meanwhile."""
+        """What the VM is like; asked once per QEMU, as none of it changes meanwhile."""
         return self.record.facts(self.qmp)
 
-    @property
+    @cached_property
     def balloon(self) -> Balloon:
         """The balloon of the QEMU that has the guest now.
 
@@ -63,7 +63,7 @@ class Session:
         """
         return self.record.balloon(self.qmp)
 
-    @property
+    @cached_property
     def process(self) -> Process:
         """What the host counts of the QEMU that has the guest now."""
         return self.record.process(self.qmp)
@@ -90,7 +90,7 @@ class Session:
         """
         return registry.require_started(self.record)
 
-    def move_to(self, record: Record) -> None:
+    def move_to(self, record: Machine) -> None:
         """Go on with the QEMU that has the guest now.
 
         :raise VmLostError: it has ended.
@@ -98,6 +98,8 @@ class Session:
         self.drop_agent()
         self.qmp.close()
         self.record, self.qmp = record, record.monitor()
+        for asked in ("facts", "balloon", "process"):
+            self.__dict__.pop(asked, None)
 
     def meet_agent(self, *, patience: float = _AGENT_PATIENCE, needed: bool = False) -> None:
         """Connect to the agent, unless that was tried before; a guest that is paused is not waited for.
@@ -111,11 +113,13 @@ class Session:
         if self.met or self.agent:
             return
         self.met = True
-        if not self.record.has_agent and not needed:
+        if not self.record.login:
+            if needed:
+                raise self.record.not_ours()
             return
         try:
             self.require_running()
-            self.agent = connect_agent(self.started, timeout=patience)
+            self.agent = connect_agent(self.record, timeout=patience)
         except (GuestError, PreconditionError) as e:
             if needed:
                 raise
@@ -179,29 +183,26 @@ def _recorded(name: str) -> Recorded:
     return record
 
 
-def connect(record: Record, *, timeout: float) -> paramiko.Transport:
+def connect(machine: Machine, *, timeout: float) -> paramiko.Transport:
     """Log in to a guest, trying for ``timeout`` seconds.
 
-    :raise GuestError: it did not answer.
+    :raise GuestError: it did not answer, or nobody has said how.
     :raise VmLostError: QEMU ended meanwhile.
     """
-    folder = record.spec.directory
-    return ssh.connect(
-        record.spec.ssh_port,
-        key=folder / "ssh_key",
-        known_host=folder / "known_hosts",
-        timeout=timeout,
-        alive=record.require_alive,
-    )
+    if machine.login is None:
+        raise GuestError(
+            "nobody has said how to log in to the guest", hint="of a domain of libvirt: --ssh and --identity"
+        )
+    return ssh.connect(machine.login, timeout=timeout, alive=machine.require_alive)
 
 
-def connect_agent(record: Record, *, timeout: float) -> AgentClient:
+def connect_agent(machine: Machine, *, timeout: float) -> AgentClient:
     """Connect to a guest's agent, trying for ``timeout`` seconds.
 
-    :raise GuestError: it did not answer.
+    :raise GuestError: it did not answer, or nobody has said how to log in to the guest.
     :raise VmLostError: QEMU ended meanwhile.
     """
-    return AgentClient(connect(record, timeout=timeout))
+    return AgentClient(connect(machine, timeout=timeout))
 
 
 def _recovered(name: str) -> Recorded:
@@ -234,11 +235,14 @@ def open_monitor(record: Machine, *, looking: bool = False) -> Monitor:
 
 
 @contextmanager
-def _held(which: str | Domain) -> Iterator[tuple[Machine, int]]:
+def _held(which: str | Domain, progress: Progress) -> Iterator[tuple[Machine, int]]:
     """Lock a VM that runs."""
     if isinstance(which, Domain):
         with which.lock() as lock:
-            yield running(which), lock
+            machine = running(which)
+            if said := which.taint():
+                progress.warn(said)
+            yield machine, lock
     else:
         with registry.lock(which) as lock:
             yield _recovered(which), lock
@@ -263,10 +267,10 @@ def hold(
     :raise VmLostError: its QEMU has ended.
     :raise GuestError: the agent is needed and does not answer.
     """
-    with _held(which) as (record, lock):
+    with _held(which, progress) as (record, lock):
         session = Session(record, open_monitor(record), None, progress, lock)
         try:
-            with nullcontext() if record.has_agent else polled(session.balloon) as session.statistics:
+            with nullcontext() if record.login else polled(lambda: session.balloon) as session.statistics:
                 if meet_agent:
                     session.meet_agent(patience=patience, needed=need_agent)
                 yield session

@@ -1,10 +1,10 @@
 """The guest's memory by the balloon's statistics queue: what there is to know of a guest that nobody can log in to."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from fastballoon_cli.errors import QmpError, VmLostError
+from fastballoon_cli.errors import FastballoonError
 from fastballoon_cli.qemu.balloon import Balloon
 
 __all__ = ["Statistics", "polled"]
@@ -29,7 +29,7 @@ class Statistics:
     :ivar age_s: how old the figures were that were returned last, in seconds; None if there were none.
     """
 
-    def __init__(self, device: Balloon) -> None:
+    def __init__(self, device: Callable[[], Balloon]) -> None:
         self._device = device
         self.age_s: float | None = None
 
@@ -41,7 +41,7 @@ class Statistics:
         begun = time.time()
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            stats = self._device.stats()
+            stats = self._device().stats()
             # QEMU notes the time of an answer in whole seconds, rounded down.
             fresh = stats.age_s is not None and time.time() - stats.age_s >= begun
             if fresh or not wait or time.monotonic() > deadline:
@@ -53,12 +53,15 @@ class Statistics:
 
 
 @contextmanager
-def polled(device: Balloon) -> Iterator[Statistics]:
-    """Have the guest asked for statistics every second; at the end as often as it was before."""
-    before = device.stats().interval_s
-    device.poll_stats(_INTERVAL)
+def polled(device: Callable[[], Balloon]) -> Iterator[Statistics]:
+    """Have the guest asked for statistics every second; at the end as often as it was before.
+
+    :param device: returns the balloon of the QEMU that has the guest now.
+    """
+    before = device().stats().interval_s
+    device().poll_stats(_INTERVAL)
     try:
         yield Statistics(device)
     finally:
-        with suppress(QmpError, VmLostError):
-            device.poll_stats(before)
+        with suppress(FastballoonError):  # the guest may be gone
+            device().poll_stats(before)

@@ -78,7 +78,7 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
 
 def no_way(machine: Machine) -> GuestError:
     """Return the error that nothing can have a guest drop its cache."""
-    if not machine.has_agent:
+    if not machine.login:
         return GuestError(
             "guest and QEMU have not agreed on a way to drop the cache",
             hint="in the guest: echo 1 > /proc/sys/vm/drop_caches; both need fastballoon's series to do it from here",

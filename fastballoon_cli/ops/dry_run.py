@@ -40,7 +40,7 @@ class Vm:
         """Return what drops the guest's cache, by the way that would be taken."""
         if self.qmp is None or requests.agreed(self.qmp):
             return self.tell("x-balloon-drop-cache", mode=mode)
-        if self.record and not self.record.has_agent:
+        if self.record and not self.record.login:
             raise cache.no_way(self.record)
         return f"fastballoon --vm {self.name} vm ssh -- 'echo {cache.MODES[mode]} > /proc/sys/vm/drop_caches'"
 

@@ -16,6 +16,8 @@ def remarks(memory_bytes: int, driven: Driven, *, inhibited: str | None) -> list
     :param inhibited: why QEMU could not discard what came, if it could not.
     """
     given = driven.balloon.delta or 0
+    if driven.host_rss.after is None:
+        return ["what the host has gained is unknown: libvirt does not count memory in huge pages as resident"]
     gained = max(0, -(driven.host_rss.delta or 0))
     if given <= 0 or (gained >= given / 2 and not inhibited):
         return []

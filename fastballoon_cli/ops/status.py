@@ -63,7 +63,7 @@ def _status(record: Machine) -> dict[str, Any]:
         counters = device.counters()
         balloon = device.size()
         options = device.options()
-        drop_method = "balloon" if drop_cache.agreed(qmp) else "agent" if record.has_agent else None
+        drop_method = "balloon" if drop_cache.agreed(qmp) else "agent" if record.login else None
         skip_method = free_pages.method(qmp, device)
         rss = record.process(qmp).rss()
     return {

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastballoon_cli.errors import FastballoonError, GuestError, IntegrityError
 from fastballoon_cli.guest.agent import AgentClient
-from fastballoon_cli.machine.registry import Record
+from fastballoon_cli.machine.base import Machine
 from fastballoon_cli.machine.session import Session, connect_agent
 from fastballoon_cli.results.curve import Curve, thinned
 from fastballoon_cli.results.migration import Verified
@@ -100,10 +100,10 @@ def end_watch(session: Session) -> Watched | None:
     return Watched(raw["min_free_bytes"], list(zip(raw["seconds"], raw["free_bytes"], strict=False)))
 
 
-def abandon(record: Record) -> None:
+def abandon(machine: Machine) -> None:
     """End the guest's work without a check, if the guest answers soon; else it ends by itself."""
     try:
-        with connect_agent(record, timeout=_ABANDON_SECONDS) as agent:
+        with connect_agent(machine, timeout=_ABANDON_SECONDS) as agent:
             agent.call("churn_kill", timeout=_ABANDON_SECONDS)
     except FastballoonError:
         pass

@@ -57,20 +57,22 @@ def domain_xml(
     variant: str,
     console: Path,
     *,
+    qemu: str | None = None,
     memory_mib: int = 512,
     furnished: Path | None = None,
     bridged: bool = False,
 ) -> str:
     """Return a domain's XML: without any word of the tool's features.
 
+    :param qemu: another variant for QEMU alone.
     :param furnished: a folder with keys and agent for the guest.
     :param bridged: whether it has a network.
     """
     which = build.Variant(variant)
-    qemu = build.qemu(which, Silent())
+    artifact = build.qemu(build.Variant(qemu or variant), Silent())
     entries = [f"<entry name='opt/localhost.fastballoon/{key}' file='{furnished}/{key}'/>" for key in _KEYS]
     sysinfo = f"<sysinfo type='fwcfg'>{''.join(entries)}</sysinfo>" if furnished else ""
-    firmware = "".join(f"<qemu:arg value='-L'/><qemu:arg value='{folder}'/>" for folder in qemu.firmware)
+    firmware = "".join(f"<qemu:arg value='-L'/><qemu:arg value='{folder}'/>" for folder in artifact.firmware)
     return (
         textwrap.dedent(_XML)
         .strip()
@@ -79,7 +81,7 @@ def domain_xml(
             memory_mib=memory_mib,
             sysinfo=sysinfo,
             kernel=build.kernel(which, Silent()).bzimage,
-            qemu=qemu.binary,
+            qemu=artifact.binary,
             rootfs=build.image(Silent()).rootfs,
             interface=_INTERFACE if bridged else "",
             console=console,

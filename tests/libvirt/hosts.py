@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 _DAEMON = "/usr/sbin/libvirtd"
@@ -60,6 +61,8 @@ def lacking() -> str | None:
     for program in (_DAEMON, "/usr/bin/virsh"):
         if not Path(program).exists():
             return f"there is no {program}: apt-get install libvirt-daemon-driver-qemu libvirt-clients"
+    if find_spec("libvirt") is None:
+        return "there is no binding: pip install 'fastballoon[libvirt]'"
     for program in ("ip", "unshare", "nsenter", "setpriv"):
         if not shutil.which(program):
             return f"there is no '{program}'"

@@ -57,3 +57,50 @@ def test_a_paused_one_is_named_as_such(stock):
         assert stock.ok("vm", "status")["state"] == "paused"
     finally:
         stock.host.virsh("resume", "stock")
+
+
+def test_one_with_the_features_moves_in_bitmaps_and_drops_its_cache(fast):
+    shown = fast.ok("vm", "status")
+    assert (shown["method"], shown["drop_cache_method"], shown["skip_free_method"]) == (
+        "page-bitmap",
+        "balloon",
+        "free-pages",
+    )
+    given = fast.ok("inflate", "--target", "256M")
+    assert given["method"] == "page-bitmap"
+    assert given["balloon_bytes"] == {"before": 0, "after": 256 * MIB}
+    assert 0 < given["counts"]["messages"] < 100
+    assert given["provenance"]["clock"] == "qemu"
+    assert given["provenance"]["device_options"]["x-drop-cache"] is True
+    assert fast.ok("deflate")["balloon_bytes"]["after"] == 0
+    dropped = fast.ok("drop-cache")
+    assert dropped["method"] == "balloon"
+    assert dropped["freed_bytes"] > 0
+
+
+def test_what_a_domain_has_is_not_added_again(fast):
+    before = fast.host.virsh("dumpxml", "--inactive", "fast")
+    assert fast.ok("vm", "xml", "--apply") == {"schema_version": 1, "vm": "fast", "added": "", "applied": False}
+    assert fast.host.virsh("dumpxml", "--inactive", "fast") == before
+
+
+def test_what_a_domain_lacks_is_printed_and_not_defined(stock):
+    before = stock.host.virsh("dumpxml", "--inactive", "stock")
+    added = stock.ok("vm", "xml", "stock")["added"]
+    assert "<emulator>" in added
+    assert "<qemu:property name='x-page-bitmap' type='bool' value='true'/>" in added
+    assert stock.host.virsh("dumpxml", "--inactive", "stock") == before
+    assert "does not have fastballoon's series" in stock.refused(3, "vm", "xml", "--emulator", "/bin/true")["message"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("inflate", "--target", "128M"), ("setmem", "stock", "393216KiB", "--live")),
+        (("deflate",), ("setmem", "stock", "524288KiB", "--live")),
+    ],
+)
+def test_a_dry_run_prints_what_virsh_would_do(stock, command, words):
+    (line,) = stock.ok(*command, "--dry-run")["commands"]
+    assert line.split()[3:] == list(words)
+    stock.host.run(*line.replace(stock.host.uri, "qemu:///system").replace("'", "").split())

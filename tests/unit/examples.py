@@ -14,7 +14,7 @@ from fastballoon_cli.cli import root
 NEED_A_VM = frozenset({
     "inflate", "deflate", "drop-cache", "migrate", "vm stop", "vm status", "vm touch", "vm ssh", "vm console",
 })  # fmt: skip
-NEED_A_FOREIGN_VM = frozenset({"vm attach", "vm detach"})
+NEED_A_FOREIGN_VM = frozenset({"vm attach", "vm detach", "vm xml"})
 NEED_BUILDS_AND_TIME = frozenset({
     "build", "vm start", "bench inflate", "bench deflate", "bench drop-cache", "bench migrate", "bench all",
 })  # fmt: skip

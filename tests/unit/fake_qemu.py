@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastballoon_cli.guest.keys import make_key_pair
+from fastballoon_cli.guest.login import HOST_ALIAS
 from fastballoon_cli.machine.registry import Record
 from tests.unit.made import GIB, record
 
@@ -35,7 +36,9 @@ class FakeQemu:
         port = self._sockets[0].getsockname()[1]
         self.record: Record = record(name, self.process.pid, ssh_port=port)
         make_key_pair(self.record.spec.directory / "ssh_key", self.record.spec.directory / "authorized_keys")
-        make_key_pair(self.record.spec.directory / "host_key", self.record.spec.directory / "known_hosts", prefix="g ")
+        make_key_pair(
+            self.record.spec.directory / "host_key", self.record.spec.directory / "known_hosts", prefix=f"{HOST_ALIAS} "
+        )
         for path in (self.record.spec.qmp_socket, self.record.spec.observer_socket):
             self._sockets.append(self._monitor(path))
 

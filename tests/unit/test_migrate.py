@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from fastballoon_cli.errors import IntegrityError, MigrationError, PreconditionError
-from fastballoon_cli.ops import migrate, workload
+from fastballoon_cli.ops import migrate, migrating, workload
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import free_pages, migration
 from fastballoon_cli.qemu.features import with_features
@@ -120,17 +120,17 @@ NEGOTIATED = {"negotiated": True, "answer-ns": 0, "told-bytes": 0, "skipped-free
 )
 def test_which_way_free_pages_are_left_out(answer, hints, skip, method):
     monitor = Monitor(**({} if answer is None else {"x_query_balloon_free_pages": answer}))
-    assert migrate._method(monitor, Device(hints), migrate.Options(skip_free=skip)) == method
+    assert migrating.free_page_method(monitor, Device(hints), migrate.Options(skip_free=skip)) == method
 
 
 def test_what_cannot_be_skipped_is_refused():
     with pytest.raises(PreconditionError, match="agreed on no way"):
-        migrate._method(Monitor(), Device(), migrate.Options(skip_free=True))
+        migrating.free_page_method(Monitor(), Device(), migrate.Options(skip_free=True))
     for capability in ("postcopy-ram", "background-snapshot", "x-colo"):
         monitor = Monitor(capabilities={capability: True})
         with pytest.raises(PreconditionError, match=f"none with {capability}"):
-            migrate._method(monitor, Device(hints=True), migrate.Options(skip_free=True))
-        assert migrate._method(monitor, Device(hints=True), migrate.Options()) == "free-page-hint"
+            migrating.free_page_method(monitor, Device(hints=True), migrate.Options(skip_free=True))
+        assert migrating.free_page_method(monitor, Device(hints=True), migrate.Options()) == "free-page-hint"
 
 
 def test_what_qemu_counts_of_free_pages_is_read():

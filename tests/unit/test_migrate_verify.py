@@ -7,7 +7,7 @@ import pytest
 from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError
 from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.machine.session import Session
-from fastballoon_cli.ops import migrate, workload
+from fastballoon_cli.ops import migrate, migrating, workload
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import migration
 from fastballoon_cli.results.migration import Verified
@@ -68,7 +68,7 @@ def moved(monkeypatch):
                 raise GuestError("the guest's SSH did not answer")
             return left.pop(0)
 
-        ran = migrate._Ran(
+        ran = migrating.Ran(
             migration=migration.Migration(status="completed"), free_pages=None, paused_s=None, guest_cpu_s=0, begun=0
         )
 
@@ -77,13 +77,13 @@ def moved(monkeypatch):
                 raise error
             return ran
 
-        monkeypatch.setattr(migrate, "connect_agent", connect)
+        monkeypatch.setattr(migrating, "connect_agent", connect)
         monkeypatch.setattr(workload, "connect_agent", connect)
         monkeypatch.setattr(migrate, "check", lambda *_: None)
         monkeypatch.setattr(migrate, "Handover", Pair)
         monkeypatch.setattr(migrate, "_set_up", lambda *_: None)
         monkeypatch.setattr(migrate, "_run", run)
-        monkeypatch.setattr(migrate, "provenance", lambda *_: {})
+        monkeypatch.setattr(migrating, "provenance", lambda *_: {})
         return migrate.migrate(session, migrate.Options(verify=verify), progress=Silent())
 
     return move

@@ -61,7 +61,7 @@ _ROOMS = {
     "libvirt": ("qemu",),
     "machine": ("host", "qemu", "libvirt", "guest", "build"),
     "ops": ("host", "qemu", "libvirt", "guest", "build", "machine", "results"),
-    "cli": ("build", "machine", "ops", "qemu", "results", "guest"),
+    "cli": ("build", "libvirt", "machine", "ops", "qemu", "results", "guest"),
 }
 
 

@@ -1,0 +1,83 @@
+"""Give a domain of libvirt the features of fastballoon's QEMU."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastballoon_cli import build
+from fastballoon_cli.errors import PreconditionError, QmpError
+from fastballoon_cli.libvirt.connection import Connection
+from fastballoon_cli.libvirt.description import FEATURES
+from fastballoon_cli.libvirt.domain import LibvirtDomain
+from fastballoon_cli.libvirt.extend import Extended, extend
+from fastballoon_cli.progress import Progress, Silent
+from fastballoon_cli.qemu.features import abilities
+
+__all__ = ["Prepared", "prepare"]
+
+_DEVICE = "virtio-balloon-pci"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was added, or is to be.
+
+    :ivar runs: whether the domain runs, and has to be shut down and started for it to take effect.
+    """
+
+    extended: Extended
+    runs: bool
+
+
+def prepare(uri: str, name: str, *, emulator: Path | None, apply: bool, progress: Progress) -> Prepared:
+    """Return what a domain needs, and have libvirt define it so.
+
+    :param uri: as virsh takes it; nothing for libvirt's own default.
+    :param emulator: a QEMU with the series, on the domain's host; None for the domain's own if it has it, or else
+        the one that was built here.
+    :param apply: have libvirt define the domain with it; what runs goes on as it is.
+    :raise PreconditionError: there is no such domain, no balloon in it, or no QEMU with the series.
+    :raise QmpError: libvirt does not take the XML.
+    """
+    connection = Connection(uri)
+    domain = LibvirtDomain(connection, connection.find(name))
+    xml = domain.defined()
+    firmware: tuple[Path, ...] = ()
+    features: Collection[str] = FEATURES
+    if connection.local:
+        own = domain.emulator()
+        if emulator is None and not (own and _features(own)):
+            emulator, firmware = _built()
+        features = _features(emulator or own or Path())
+        if not features:
+            raise PreconditionError(
+                f"{emulator or own} does not have fastballoon's series: its balloon has no '{FEATURES[0]}'",
+                hint="name one that has it with --emulator, or build it: fastballoon build qemu",
+            )
+    extended = extend(
+        xml, libvirt_version=connection.version(), emulator=emulator, firmware=firmware, features=features
+    )
+    if apply and extended.added:
+        progress.step(f"Defining '{name}'")
+        connection.define(extended.xml)
+    return Prepared(extended, domain.runs())
+
+
+def _features(emulator: Path) -> list[str]:
+    """Return the features of the series that a QEMU has; none if it does not run."""
+    try:
+        known = abilities(emulator, _DEVICE).properties
+    except QmpError:
+        return []
+    return [feature for feature in FEATURES if feature in known]
+
+
+def _built() -> tuple[Path, tuple[Path, ...]]:
+    fast = build.Variant.FAST
+    if not build.plan_qemu(fast).cached:
+        raise PreconditionError(
+            "no QEMU with fastballoon's series has been built here",
+            hint="fastballoon build qemu; or name one that is installed: --emulator PATH",
+        )
+    built = build.qemu(fast, Silent())
+    return built.binary, tuple(built.firmware)

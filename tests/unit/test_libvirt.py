@@ -1,0 +1,289 @@
+"""Domains of a libvirt that is made up: arguments, errors, and what is asked of whom. The tool is real."""
+
+import json
+import sys
+import time
+
+import pytest
+
+from tests.unit.fake_libvirt import Binding, Domain, LibvirtError
+from tests.unit.fake_qemu import FakeQemu
+from tests.unit.made import GIB
+
+MIB = 1 << 20
+URI = "qemu:///system"
+FAR = "qemu+ssh://far/system"
+_OURS = """<qemu:override><qemu:device alias='balloon0'><qemu:frontend>
+  <qemu:property name='x-page-bitmap' type='bool' value='true'/></qemu:frontend></qemu:device></qemu:override>"""
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+    monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
+
+
+@pytest.fixture
+def binding(monkeypatch, tmp_path):
+    made = Binding(tmp_path / "said")
+    monkeypatch.setitem(sys.modules, "libvirt", made)
+    monkeypatch.setitem(sys.modules, "libvirt_qemu", made.qemu)
+    return made
+
+
+@pytest.fixture
+def daemon(binding):
+    return binding.daemon(URI)
+
+
+@pytest.fixture
+def web(daemon):
+    made = Domain(daemon, "web")
+    daemon.domains.append(made)
+    return made
+
+
+def at(fastballoon, *arguments, uri=URI, vm="web", **environment):
+    return fastballoon("--json", "--connect", uri, "--vm", vm, *arguments, **environment)
+
+
+def ok(fastballoon, *arguments, **more):
+    ran = at(fastballoon, *arguments, **more)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return json.loads(ran.stdout)
+
+
+def refused(fastballoon, code, *arguments, **more):
+    ran = at(fastballoon, *arguments, **more)
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    return json.loads(ran.stdout)["error"]
+
+
+def test_without_the_binding_one_sentence_says_what_to_install(fastballoon, monkeypatch):
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    error = refused(fastballoon, 3, "inflate", "--target", "256M")
+    assert error["message"] == "libvirt's Python binding is not installed"
+    assert "fastballoon[libvirt]" in error["hint"]
+
+
+def test_a_domain_is_listed_and_shown(fastballoon, web):
+    (one,) = ok(fastballoon, "vm", "list")["vms"]
+    assert (one["name"], one["state"], one["accel"], one["cpus"], one["memory_bytes"]) == (
+        "web",
+        "running",
+        "kvm",
+        2,
+        GIB,
+    )
+    assert (one["pid"], one["uri"], one["host_rss_bytes"]) == (None, URI, 700 * MIB)
+    assert (one["method"], one["drop_cache_method"], one["skip_free_method"]) == ("pfn", None, None)
+    assert "libvirt" in fastballoon("--connect", URI, "vm", "list").stdout
+    shown = fastballoon("--connect", URI, "vm", "status", "web")
+    assert (shown.returncode, "qemu:///system" in shown.stdout) == (0, True)
+
+
+def test_libvirts_own_words_move_the_balloon_and_its_monitor_is_left_alone(fastballoon, binding, web):
+    result = ok(fastballoon, "inflate", "--target", "256M", "--floor", "0")
+    assert (result["method"], result["target_bytes"]) == ("pfn", 256 * MIB)
+    assert result["balloon_bytes"] == {"before": 0, "after": 256 * MIB}
+    assert result["host_rss_bytes"] == {"before": 700 * MIB, "after": 700 * MIB}
+    assert result["guest_free_bytes"]["before"] == 300 * MIB
+    assert result["provenance"]["libvirt_version"] == "9.0.2"
+    assert result["provenance"]["guest_memory_from"] == "statistics"
+    assert binding.said("setMemoryFlags") == [["setMemoryFlags", 768 << 10, 1]]
+    # Asked every second meanwhile, and then as often as before.
+    assert binding.said("setMemoryStatsPeriod") == [["setMemoryStatsPeriod", n, 1] for n in (1, 0)]
+    assert binding.said("passed") == []
+
+
+def test_what_the_host_gained_of_huge_pages_is_not_guessed(fastballoon, web):
+    web.xml["backing"] = "<memoryBacking><hugepages/></memoryBacking>"
+    result = ok(fastballoon, "inflate", "--target", "256M", "--floor", "0")
+    assert result["host_rss_bytes"] == {"before": None, "after": None}
+    assert "libvirt does not count" in result["remarks"][0]
+    assert "unknown" in fastballoon("--connect", URI, "vm", "list").stdout
+
+
+def test_dimms_count_and_what_virtio_mem_lends_does_not(fastballoon, web, binding):
+    size = "<target><size unit='MiB'>{}</size></target>"
+    web.memory, web.actual = 4 * GIB, 2 * GIB
+    web.xml["memory"] = (
+        f"<memory model='dimm'>{size.format(1024)}</memory><memory model='virtio-mem'>{size.format(2048)}</memory>"
+    )
+    assert ok(fastballoon, "vm", "status")["balloon_bytes"] == 0
+    ok(fastballoon, "inflate", "--target", "512M", "--floor", "0")
+    assert binding.said("setMemoryFlags") == [["setMemoryFlags", 1536 << 10, 1]]
+
+
+def test_the_monitor_is_asked_where_the_xml_names_a_feature_and_where_its_argument_does(fastballoon, web, binding):
+    for more in (
+        _OURS,
+        "<qemu:commandline><qemu:arg value='-global'/><qemu:arg value='virtio-balloon-pci.x-page-bitmap=on'/>"
+        "</qemu:commandline>",
+    ):
+        web.xml["more"] = more
+        refused(fastballoon, 4, "vm", "status")  # this QEMU answers nothing
+        assert binding.said("passed")
+
+
+def test_that_the_domain_is_tainted_is_said_once(fastballoon, web):
+    assert "custom-monitor" not in at(fastballoon, "deflate").stderr
+    web.xml["more"] = _OURS
+    assert "is tainted: custom-monitor" in at(fastballoon, "deflate").stderr
+    web.tainted = True
+    assert "custom-monitor" not in at(fastballoon, "deflate").stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "exit_code", "said"),
+    [
+        ("OPERATION_INVALID", "Requested operation is not valid: domain is not running", 128, "was lost"),
+        ("OPERATION_TIMEOUT", "cannot acquire state change lock (held by monitor=remoteDispatch)", 4, "is busy"),
+        ("OPERATION_DENIED", "read only access prevents memoryStats", 3, "does not allow"),
+        ("NO_DOMAIN", "no domain with matching uuid", 128, "was lost"),
+    ],
+)
+def test_what_libvirt_says_is_told_with_our_exit_codes(fastballoon, binding, web, code, message, exit_code, said):
+    web.error = LibvirtError(message, getattr(binding, f"VIR_ERR_{code}"))
+    assert said in refused(fastballoon, exit_code, "inflate", "--target", "256M")["message"]
+    (one,) = json.loads(fastballoon("--json", "--connect", URI, "vm", "list").stdout)["vms"] or [{"state": "gone"}]
+    assert one["state"] in ("gone", "does not answer")
+
+
+def test_a_daemon_that_does_not_answer_is_no_hang(fastballoon, web, monkeypatch):
+    from fastballoon_cli.libvirt import connection  # noqa: PLC0415
+
+    monkeypatch.setattr(connection, "_CALL_SECONDS", 0.3)
+    monkeypatch.setattr(connection.Connection.call, "__kwdefaults__", {"timeout": 0.3})
+    web.memoryStats = lambda: time.sleep(60)
+    begun = time.monotonic()
+    assert "did not answer within 0.3 s" in refused(fastballoon, 4, "vm", "status")["message"]
+    assert time.monotonic() - begun < 10
+
+
+def test_what_is_no_domain_that_runs_is_said(fastballoon, binding, daemon, web):
+    assert "there is no domain 'nobody'" in refused(fastballoon, 3, "inflate", "--target", "1M", vm="nobody")["message"]
+    web.active = False
+    assert "start web" in refused(fastballoon, 3, "inflate", "--target", "1M")["hint"]
+    assert ok(fastballoon, "vm", "list")["vms"] == []
+    assert (
+        "cannot connect to libvirt at qemu:///none"
+        in refused(fastballoon, 3, "vm", "list", uri="qemu:///none")["message"]
+    )
+    binding.daemon("lxc:///", kind="LXC")
+    assert "domains of LXC" in refused(fastballoon, 3, "vm", "list", uri="lxc:///")["message"]
+
+
+def test_one_without_a_balloon_is_said(fastballoon, web):
+    web.xml["balloon"] = "none"
+    assert "<memballoon model='virtio'/>" in refused(fastballoon, 3, "inflate", "--target", "256M")["hint"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("vm", "start"),
+        ("vm", "stop"),
+        ("vm", "stop", "--all"),
+        ("vm", "attach", "x", "--qmp", "y"),
+        ("vm", "detach", "x"),
+        ("vm", "ssh"),
+        ("vm", "console", "--log"),
+        ("vm", "touch"),
+        ("bench", "inflate"),
+        ("bench", "all"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_for_vms_of_our_own_says_so(fastballoon, web, command):
+    assert "leave --connect out" in refused(fastballoon, 2, *command)["hint"]
+
+
+def test_libvirts_variable_counts_where_no_vm_of_that_name_is_known_here(fastballoon, binding, web):
+    binding.daemons["default:///"] = binding.daemons[URI]
+    own = FakeQemu("mine")
+    try:
+        listed = json.loads(fastballoon("--json", "vm", "list", LIBVIRT_DEFAULT_URI=URI).stdout)["vms"]
+        assert [(one["name"], one["pid"]) for one in listed] == [("mine", own.process.pid), ("web", None)]
+        shown = json.loads(fastballoon("--json", "--vm", "web", "vm", "status", LIBVIRT_DEFAULT_URI=URI).stdout)
+        assert shown["uri"] == URI
+        # One of our own goes before, and nothing of this needs the variable.
+        web._name = "mine"
+        shown = json.loads(fastballoon("--json", "--vm", "mine", "vm", "status", LIBVIRT_DEFAULT_URI=URI).stdout)
+        assert shown["pid"] == own.process.pid
+        assert [one["name"] for one in json.loads(fastballoon("--json", "vm", "list").stdout)["vms"]] == ["mine"]
+    finally:
+        own.close()
+
+
+def test_vms_of_our_own_work_where_the_variable_is_set_and_the_binding_is_missing(fastballoon, monkeypatch):
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    own = FakeQemu("mine")
+    try:
+        listed = fastballoon("--json", "vm", "list", LIBVIRT_DEFAULT_URI=URI)
+        assert [one["name"] for one in json.loads(listed.stdout)["vms"]] == ["mine"]
+        assert "LIBVIRT_DEFAULT_URI" in listed.stderr
+        assert fastballoon("--vm", "mine", "deflate", LIBVIRT_DEFAULT_URI=URI).returncode == 0
+    finally:
+        own.close()
+
+
+def test_a_domain_that_somebody_works_with_is_in_use(fastballoon, web, monkeypatch):
+    from fastballoon_cli.machine.domain import find  # noqa: PLC0415
+
+    with find(URI, "web").lock():
+        assert "is in use" in refused(fastballoon, 3, "deflate")["message"]
+    assert ok(fastballoon, "deflate")["balloon_bytes"]["after"] == 0
+
+
+def test_a_migration_says_to_libvirt_what_it_was_asked(fastballoon, binding, web):
+    binding.daemon(FAR)
+    options = ("--bandwidth", "100M", "--downtime-limit", "200ms", "--parallel", "4", "--tls")
+    result = ok(fastballoon, "migrate", "--to", FAR, *options)
+    assert binding.said("migrateSetMaxDowntime") == [["migrateSetMaxDowntime", 200, 0]]
+    flags = 1 | 2 | 8 | 16 | 131072 | 65536
+    assert binding.said("migrateToURI3") == [["migrateToURI3", FAR, {"bandwidth": 100, "parallel": 4}, flags]]
+    assert (result["total_s"], result["downtime_s"], result["guest_paused_s"]) == (1.5, 0.04, None)
+    assert result["ram"]["transferred_bytes"] == 7 * MIB
+    assert (result["provenance"]["destination"], result["provenance"]["host"]) == (FAR, "far")
+    assert result["guest_free_bytes"]["after"] == 300 * MIB
+
+
+def test_one_that_fails_says_why_and_where_the_guest_is(fastballoon, binding, web):
+    binding.daemon(FAR)
+    web.migrates = LibvirtError("unable to connect to server at 'far:49152'")
+    error = refused(fastballoon, 7, "migrate", "--to", FAR)
+    assert error["message"] == (
+        "the migration failed: libvirt refused: unable to connect to server at 'far:49152'; "
+        "the guest runs on where it was"
+    )
+    assert "--direct" in error["hint"]
+    web.state_then = 3
+    error = refused(fastballoon, 4, "migrate", "--to", FAR)
+    assert "at the source the guest is 'paused', at the destination 'not there'" in error["message"]
+
+
+def test_free_pages_are_not_skipped_where_nothing_tells_of_them(fastballoon, binding, web):
+    binding.daemon(FAR)
+    assert "vm xml" in refused(fastballoon, 3, "migrate", "--to", FAR, "--skip-free")["hint"]
+    assert binding.said("migrateToURI3") == []
+
+
+def test_how_to_log_in_is_checked(fastballoon, web, tmp_path):
+    assert "--identity" in refused(fastballoon, 2, "--ssh", "root@10.0.0.1", "deflate")["hint"]
+    key = ("--identity", str(tmp_path / "key"), "--known-hosts", str(tmp_path / "known"))
+    assert "no way to log in" in refused(fastballoon, 2, "--ssh", "a b", *key, "deflate")["message"]
+    assert "--ssh" in refused(fastballoon, 2, "migrate", "--to", FAR, "--verify")["hint"]
+    # A guest that cannot be logged in to gives memory all the same.
+    (tmp_path / "known").touch()
+    ran = at(fastballoon, "--ssh", "root@127.0.0.1:1", *key, "inflate", "--target", "256M")
+    assert ran.returncode == 0, ran.stdout
+    assert "host key of [127.0.0.1]:1 is not in" in ran.stderr
+
+
+def test_a_migration_to_nowhere_or_of_one_of_our_own_to_a_host_is_refused(fastballoon, web):
+    assert "--to" in refused(fastballoon, 2, "migrate")["hint"]
+    assert "cannot connect" in refused(fastballoon, 3, "migrate", "--to", FAR)["message"]
+    ran = fastballoon("--json", "--vm", "mine", "migrate", "--to", FAR)
+    assert (ran.returncode, "domains of libvirt" in json.loads(ran.stdout)["error"]["message"]) == (2, True)
