@@ -38,7 +38,7 @@ for number in (signal.SIGINT, signal.SIGTERM):
 _LONG = (
     *("test_debug_kernel.py", "test_all_migrations", "test_fuzzing", "test_all_qtests"),  # of the long proofs
     *("test_series_is_good", "test_bare.py", "test_free_pages.py", "test_migrate", "test_cache.py", "test_qtest.py"),
-    *("test_lifecycle.py", "test_health.py", "test_bench.py"),
+    *("test_two_hosts.py", "test_lifecycle.py", "test_health.py", "test_bench.py"),
 )
 #: And what shares nothing with the other tests of its module. Those of test_qtest.py share the host's huge pages: a
 #: program looks whether enough are free, and in another lane another one would take them meanwhile.

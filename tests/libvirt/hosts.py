@@ -60,7 +60,7 @@ def lacking() -> str | None:
     """Return why no host can be made here; None if they can."""
     for program in (_DAEMON, "/usr/bin/virsh"):
         if not Path(program).exists():
-            return f"there is no {program}: apt-get install libvirt-daemon-driver-qemu libvirt-clients"
+            return f"there is no {program}: apt-get install libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
     if find_spec("libvirt") is None:
         return "there is no binding: pip install 'fastballoon[libvirt]'"
     for program in ("ip", "unshare", "nsenter", "setpriv"):
