@@ -186,7 +186,7 @@ def test_queues_that_are_too_small(host, queue, entries):
     usual = 128
     host.unbind()
     host.say(f"size:{queue}:{entries}")
-    # The reset that comes with it takes the size over; the driver may refuse the device.
+    # The driver may refuse the device.
     host.run(f"echo {host.driver_of} > /sys/bus/virtio/drivers/virtio_balloon/bind || true")
     host.answers()
     if queue == ANSWERS and entries:
