@@ -123,7 +123,7 @@ def carry_out(
         _reconnect(session)
     watched = None if watching is None else workload.end_watch(session)
     after = session.guest_memory()
-    verified = _verify(session) if options.verify else None
+    verified = _verify(session, timeout) if options.verify else None
     told = ran.free_pages
     skipped = None if told is None else told.skipped_free_bytes // PAGE_BYTES
     return MigrateResult(
@@ -159,7 +159,7 @@ def _run(session: Session, options: Options, migrator: Migrator, timeout: float,
         return migrator.run(session, options, timeout, progress)
     except MigrationError:
         if options.verify:
-            _verify(session)  # memory must not suffer from a migration that failed either
+            _verify(session, timeout)  # memory must not suffer from a migration that failed either
         raise
     except BaseException:
         if options.verify:
@@ -215,25 +215,26 @@ def _need_agent(session: Session) -> AgentClient:
     return session.agent
 
 
-def _reconnect(session: Session) -> None:
+def _reconnect(session: Session, *, patience: float = _AGENT_SECONDS) -> None:
     try:
-        session.agent = connect_agent(session.record, timeout=_AGENT_SECONDS)
+        session.agent = connect_agent(session.record, timeout=patience)
         # Under TCG the destination translates all of the guest's code anew, and the first answer takes long.
-        session.agent.call("hello", timeout=_AGENT_SECONDS)
+        session.agent.call("hello", timeout=patience)
     except GuestError as e:
         session.drop_agent()
         session.progress.warn(f"the guest's agent does not answer after the migration: {e.message}")
 
 
-def _verify(session: Session) -> Verified:
+def _verify(session: Session, timeout: float) -> Verified:
     """Have the guest check all that it has written, wherever it is now.
 
+    :param timeout: seconds to wait for a guest that is slow, which is not one whose memory is ruined.
     :raise IntegrityError: a page is not what was written to it, or nobody answers: that is how a guest may look whose
         memory is ruined.
     """
     session.progress.step("Checking what the guest has written")
     if session.agent is None:
-        _reconnect(session)
+        _reconnect(session, patience=max(_AGENT_SECONDS, timeout))
     if session.agent is None:
         raise IntegrityError(
             "the guest's memory could not be checked: its agent does not answer after the migration",

@@ -57,13 +57,15 @@ class Started(Record):
 def moved(monkeypatch):
     """Migrate with these agents, the first before it and each further one as somebody connects after it."""
 
-    def move(*agents, error=None, verify=True):
+    def move(*agents, error=None, verify=True, waited=None, **more):
         left = list(agents)
         name = type("Spec", (), {"name": "v"})()
         record = Started(name)
         session = Session(record, None, left.pop(0), Silent())
 
         def connect(_record, timeout):
+            if waited is not None:
+                waited.append(timeout)
             if not left or left[0] is None:
                 raise GuestError("the guest's SSH did not answer")
             return left.pop(0)
@@ -84,7 +86,7 @@ def moved(monkeypatch):
         monkeypatch.setattr(migrate, "_set_up", lambda *_: None)
         monkeypatch.setattr(migrate, "_run", run)
         monkeypatch.setattr(migrating, "provenance", lambda *_: {})
-        return migrate.migrate(session, migrate.Options(verify=verify), progress=Silent())
+        return migrate.migrate(session, migrate.Options(verify=verify), progress=Silent(), **more)
 
     return move
 
@@ -106,3 +108,9 @@ def test_figures_that_the_guest_does_not_give_end_no_migration(moved):
     # Who did not tell these figures may still tell whether its memory is whole.
     assert moved(Says(), Says("watch_finish"), Says()).verified == Verified(9, 0)
     assert moved(Says("watch_start"), Says(), verify=True).verified == Verified(9, 0)
+
+
+def test_a_slow_guest_has_as_long_to_answer_as_its_user_says(moved):
+    waited = []
+    assert moved(Says("watch_start"), Says(), waited=waited, timeout=500).verified == Verified(9, 0)
+    assert waited == [500]
