@@ -13,13 +13,13 @@ from fastballoon_cli import build
 from fastballoon_cli.build.qemu import QTESTS
 from fastballoon_cli.progress import Silent
 
-pytestmark = [pytest.mark.qemu, pytest.mark.long, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.qemu, pytest.mark.long, pytest.mark.timeout(10000)]
 
 _LOG = logging.getLogger(__name__)
 _TARGET = "generic-fuzz-virtio-balloon"
-#: So many inputs, or for so long, whichever ends first.
+#: So many inputs, or for so long, whichever ends first: some 120 a second, as QEMU is reset after each.
 _RUNS = int(os.environ.get("FASTBALLOON_FUZZ_RUNS", "1000000"))
-_SECONDS = int(os.environ.get("FASTBALLOON_FUZZ_SECONDS", "3000"))
+_SECONDS = int(os.environ.get("FASTBALLOON_FUZZ_SECONDS", "8400"))
 _DONE = re.compile(r"^Done (\d+) runs in (\d+) second", re.MULTILINE)
 
 
