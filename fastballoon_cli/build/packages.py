@@ -11,9 +11,9 @@ from fastballoon_cli.errors import PreconditionError
 
 __all__ = ["PACKAGES", "Package", "install_line", "missing", "require"]
 
-Purpose = Literal["venv", "sources", "kernel", "qemu", "image", "guest", "sanitize", "libvirt"]
+Purpose = Literal["venv", "sources", "kernel", "qemu", "image", "guest", "sanitize", "libvirt", "distribution"]
 #: What only the long proofs, or the tests with libvirt's daemon need; installed when these are run.
-_ON_DEMAND: frozenset[Purpose] = frozenset({"sanitize", "libvirt"})
+_ON_DEMAND: frozenset[Purpose] = frozenset({"sanitize", "libvirt", "distribution"})
 
 _LIB = "usr/lib/x86_64-linux-gnu"
 
@@ -71,6 +71,10 @@ PACKAGES: tuple[Package, ...] = (
     Package("libvirt-dev", ("libvirt",), f"{_LIB}/pkgconfig/libvirt.pc"),
     Package("iproute2", ("libvirt",), "ip"),
     Package("openssh-client", ("libvirt",), "ssh"),
+    Package("qemu-system-x86", ("distribution",), "usr/bin/qemu-system-x86_64"),
+    Package("busybox-static", ("distribution",), "usr/bin/busybox"),
+    Package("kmod", ("distribution",), "depmod"),
+    Package("cpio", ("distribution",), "cpio"),
     Package("seabios", ("guest",), "usr/share/seabios/bios-256k.bin"),
     Package("qemu-system-data", ("guest",), "usr/share/qemu/linuxboot_dma.bin"),
 )

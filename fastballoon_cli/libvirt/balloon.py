@@ -43,8 +43,9 @@ class DomainBalloon:
             )
         self.ram_bytes = description.balloon_ram_bytes
         self._device = BalloonDevice(monitor) if description.extended else None
-        #: the guest's last answer: when it came by its host's clock, and by this one's
+        #: the guest's last answer: when it came by its host's clock, and by this one's, or earlier
         self._answered: tuple[int, float] | None = None
+        self._looked = 0.0
 
     def size(self) -> int:
         """Return its size in bytes, as the guest last wrote it."""
@@ -90,14 +91,14 @@ class DomainBalloon:
         """Return how many seconds ago the guest has answered.
 
         :param updated: when, in whole seconds by the clock of its host, which need not be this one's: what has changed
-            while somebody looks has just come.
+            since somebody looked has come after that.
         """
-        now = time.time()
+        now, local = time.time(), self._domain.connection.local
         if self._answered is None:
-            old = now - updated
-            self._answered = updated, now - (max(0.0, old) if self._domain.connection.local else max(_UNSURE, old))
+            self._answered = updated, min(now, updated) if local else min(now - _UNSURE, updated)
         elif self._answered[0] != updated:
-            self._answered = updated, now
+            self._answered = updated, min(now, max(self._looked, updated)) if local else self._looked
+        self._looked = now
         return now - self._answered[1]
 
     def poll_stats(self, interval: int) -> None:
