@@ -1,6 +1,7 @@
 """A domain between two hosts: two libvirt daemons, a link between them, a guest that must be on one of them."""
 
 import signal
+import statistics
 import time
 
 import pytest
@@ -14,8 +15,11 @@ _TOUCHED = 300
 _SLOW = ("--bandwidth", "8M")
 
 
+_TOUCH = f"python3 -c 'b = bytearray(b\"x\") * ({_TOUCHED} << 20)'"
+
+
 def _touch(two) -> None:
-    two.in_guest(f"python3 -c 'b = bytearray(b\"x\") * ({_TOUCHED} << 20)'")
+    two.in_guest(_TOUCH)
 
 
 def test_its_guest_moves_to_and_fro_with_free_pages_and_without(two):
@@ -117,6 +121,21 @@ def test_no_page_is_lost_on_the_way(two, times):
         assert two.here() == (target, source)
         # Nor is a QEMU left that nobody knows.
         assert [one.run("sh", "-c", "pgrep -c qemu-system || :").strip() for one in (target, source)] == ["1", "0"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_no_more_is_sent_than_between_two_qemus_of_the_tools_own(two, tool, boot, record_property):
+    boot("own", "--memory", "512M")
+    sent = {"libvirt": [], "own": []}
+    for _ in range(3):
+        _touch(two)
+        sent["libvirt"].append(two.tool.ok(*two.words("--skip-free"))["ram"]["transferred_bytes"])
+        tool.in_guest("own", _TOUCH)
+        sent["own"].append(tool.ok("--vm", "own", "migrate", "--skip-free")["ram"]["transferred_bytes"])
+    record_property("bytes", sent)
+    # A guest has more in its cache with each of them, and not always as much.
+    assert statistics.median(sent["libvirt"]) <= 1.1 * statistics.median(sent["own"]), sent
 
 
 def test_what_would_be_done_is_printed(two):
