@@ -16,14 +16,28 @@ _SECONDS = 60
 
 
 @pytest.fixture
-def fastballoon(tmp_path):
-    """Run the tool: ``fastballoon("vm", "list", VARIABLE="value")``."""
-    environment = {
+def runtime(tmp_path, monkeypatch):
+    """The folder of running VMs, for this process and all that it starts; nor are the user's domains looked for."""
+    folder = tmp_path / "run"
+    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(folder))
+    monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
+    return folder
+
+
+@pytest.fixture
+def environment(runtime, tmp_path):
+    """What the tool finds in its environment: nothing of the user's, and folders of its own."""
+    return {
         **{key: value for key, value in os.environ.items() if not key.startswith("FASTBALLOON")},
-        "FASTBALLOON_RUNTIME": str(tmp_path / "run"),
+        "FASTBALLOON_RUNTIME": str(runtime),
         "FASTBALLOON_CACHE": str(tmp_path / "cache"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }
+
+
+@pytest.fixture
+def fastballoon(environment):
+    """Run the tool: ``fastballoon("vm", "list", VARIABLE="value")``."""
 
     def call(*arguments, **more):
         return forked.run(arguments, environment | more, timeout=_SECONDS)

@@ -10,15 +10,10 @@ from fastballoon_cli.machine import registry
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import GIB
 
+pytestmark = pytest.mark.usefixtures("runtime")
+
 MIB = 1 << 20
 FREE = {"stat-free-memory": 300 * MIB, "stat-available-memory": 500 * MIB, "stat-disk-caches": 200 * MIB}
-
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(folder))
-    return folder
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The command line as a user meets it, in a process of its own."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -111,9 +110,8 @@ def test_what_is_to_be_pasted_is_not_cut_into_lines(fastballoon, tmp_path):
     assert json.loads(line[line.index("{") :])["execute"] == "balloon"
 
 
-def test_a_command_imports_only_what_it_uses(tmp_path):
+def test_a_command_imports_only_what_it_uses(environment):
     command = [sys.executable, "-X", "importtime", "-m", "fastballoon_cli", "inflate", "--target", "1G", "--dry-run"]
-    environment = {**os.environ, "FASTBALLOON_RUNTIME": str(tmp_path / "run")}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
     assert "fastballoon_cli.ops.balloon" in imported

@@ -11,10 +11,8 @@ from tests.unit.made import record
 
 
 @pytest.fixture
-def running(tmp_path, monkeypatch):
+def running(runtime):
     """Put VMs into the registry: this very process runs as one's QEMU, another's has ended, one is a newer tool's."""
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
-
     record("database")
     record("dead", started=1)
     record("newer")
@@ -48,7 +46,6 @@ def test_what_is_offered(fastballoon, running, words, offered, withheld):
         _FASTBALLOON_COMPLETE="bash_complete",
         COMP_WORDS=" ".join(line),
         COMP_CWORD=str(len(line) - 1),
-        FASTBALLOON_RUNTIME=os.environ["FASTBALLOON_RUNTIME"],
     )
     values = [value.partition(",")[2] for value in result.stdout.split()]
     assert result.stderr == ""

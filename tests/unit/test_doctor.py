@@ -18,9 +18,8 @@ GIB = 1 << 30
 
 
 @pytest.fixture
-def machine(monkeypatch, tmp_path):
+def machine(runtime, monkeypatch, tmp_path):
     """A machine on which all is well and everything is built; a test breaks one thing."""
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
     monkeypatch.setenv("FASTBALLOON_CACHE", str(tmp_path / "cache"))
     artifact = tmp_path / "artifact"
     artifact.mkdir()

@@ -16,16 +16,6 @@ _SECONDS = 30
 
 
 @pytest.fixture
-def environment(tmp_path):
-    return {
-        **{key: value for key, value in os.environ.items() if not key.startswith("FASTBALLOON")},
-        "FASTBALLOON_RUNTIME": str(tmp_path / "run"),
-        "FASTBALLOON_CACHE": str(tmp_path / "cache"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-    }
-
-
-@pytest.fixture
 def run(environment):
     """Run the tool's own process: ``run("vm", "list", VARIABLE="value")``."""
 

@@ -10,17 +10,13 @@ from tests.unit.fake_libvirt import Binding, Domain, LibvirtError
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import GIB
 
+pytestmark = pytest.mark.usefixtures("runtime")
+
 MIB = 1 << 20
 URI = "qemu:///system"
 FAR = "qemu+ssh://far/system"
 _OURS = """<qemu:override><qemu:device alias='balloon0'><qemu:frontend>
   <qemu:property name='x-page-bitmap' type='bool' value='true'/></qemu:frontend></qemu:device></qemu:override>"""
-
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
-    monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
 
 
 @pytest.fixture

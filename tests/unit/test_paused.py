@@ -14,12 +14,13 @@ from tests.conftest import await_true
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import GIB
 
+pytestmark = pytest.mark.usefixtures("runtime")
+
 MIB = 1 << 20
 
 
 @pytest.fixture
-def qemu(tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+def qemu():
     made = []
 
     def make(**options):
@@ -77,8 +78,7 @@ class Slow(FakeQemu):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("operation", ["deflate", "inflate"])
-def test_what_interrupts_freezes_an_inflation_and_never_withdraws_a_deflation(tmp_path, monkeypatch, operation, number):
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+def test_what_interrupts_freezes_an_inflation_and_never_withdraws_a_deflation(operation, number):
     it = Slow("v", balloon=256 * MIB)
     try:
         process = start("deflate") if operation == "deflate" else start("inflate", "--target", "512M")
@@ -91,8 +91,7 @@ def test_what_interrupts_freezes_an_inflation_and_never_withdraws_a_deflation(tm
         it.close()
 
 
-def test_a_deflation_that_takes_too_long_is_not_withdrawn_and_gets_no_hint_to_ask_for_less(tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+def test_a_deflation_that_takes_too_long_is_not_withdrawn_and_gets_no_hint_to_ask_for_less():
     it = Slow("v", balloon=256 * MIB)
     try:
         code, document, _ = run("--timeout", "0.5", "deflate")
@@ -112,12 +111,10 @@ def test_a_deflation_that_takes_too_long_is_not_withdrawn_and_gets_no_hint_to_as
 )  # fmt: skip
 def test_every_command_says_at_once_that_the_guest_is_paused(qemu, arguments):
     it = qemu(status="paused")
-    since = time.monotonic()
     code, document, _ = run(*arguments)
     assert code == 3
     assert "QEMU says 'paused'" in document["error"]["message"]
     assert "cont" in document["error"]["hint"]
-    assert time.monotonic() - since < 10
     assert it.agent_asked == it.told("balloon") == []
 
 

@@ -11,12 +11,9 @@ from fastballoon_cli.machine import registry, switchover
 from tests.conftest import await_true
 from tests.unit.made import record
 
+pytestmark = pytest.mark.usefixtures("runtime")
+
 _HOST = Path(fastballoon_cli.__file__).parent / "host"
-
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
 
 
 def rescue(name, cwd):

@@ -16,12 +16,7 @@ from tests.conftest import await_true
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import record
 
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("runtime")
 
 
 @pytest.fixture

@@ -32,10 +32,9 @@ class Outcomes(list):
 
 
 @pytest.fixture
-def boots(tmp_path, monkeypatch):
+def boots(runtime, monkeypatch):
     """What becomes of each attempt to boot; an exception is raised, anything else is the VM."""
     outcomes = Outcomes()
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
     monkeypatch.setattr(vm, "plan", lambda request, progress: None)
 
     def boot(planned, request, progress, timeout, lock):
@@ -127,9 +126,8 @@ def test_ctrl_c_at_any_moment_before_qemu_leaves_no_folder(boots, monkeypatch, w
     assert start(Silent()) == "the VM"
 
 
-def test_whoever_guards_a_killed_start_holds_the_vm_until_its_folder_is_gone(tmp_path, monkeypatch):
+def test_whoever_guards_a_killed_start_holds_the_vm_until_its_folder_is_gone(runtime):
     """So the folder that it removes is never the next VM's."""
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
     tool = subprocess.Popen(
         [sys.executable, "-c", """
 import os, time
@@ -167,8 +165,7 @@ vm.start(vm.Request(name="v"), Silent())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
-def test_a_borrowed_vm_ends_with_the_tool_whatever_ends_that(tmp_path, monkeypatch, number):
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(tmp_path / "run"))
+def test_a_borrowed_vm_ends_with_the_tool_whatever_ends_that(runtime, number):
     tool = subprocess.Popen(
         [sys.executable, "-c", """
 import time

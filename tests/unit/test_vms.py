@@ -10,12 +10,7 @@ from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
 from tests.unit.made import record
 
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    monkeypatch.setenv("FASTBALLOON_RUNTIME", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("runtime")
 
 
 @pytest.mark.parametrize("name", ["", "-x", "A", "a/b", "..", "a" * 33, "a b"])
