@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
-import time
+from pathlib import Path
 
 import pytest
 
 from guest_agent import churn, jobs, stamps, watch, workload
+from tests.conftest import await_true
 
 MIB = 1 << 20
 
@@ -28,9 +30,22 @@ def start(**options):
     return workload.churn_start(print, **(dict(rate=400 * MIB, seconds=60, size=32 * MIB) | options))
 
 
+def told(number):
+    """Return what each process of the workload has told of itself so far."""
+    return [jobs.told(name).get(number, 0) for name in workload._names()]
+
+
+def of_watch(file, pattern):
+    """Return a number from a file below /proc of the process that looks; 0 until it has told its pid."""
+    if not (pid := jobs.told("watch").get("pid")):
+        return 0
+    (number,) = re.findall(pattern, Path(f"/proc/{pid}/{file}").read_text(), re.MULTILINE)
+    return int(number)
+
+
 def test_memory_that_nobody_touches_is_whole(here):
     assert start() == {"bytes": 32 * MIB}
-    time.sleep(0.5)
+    await_true(lambda: sum(told("pages")) > 5 * MIB / 4096, seconds=60, what="pages that were checked")
     found = workload.churn_finish(print, seconds=20)
     assert found["mismatches"] == 0
     assert found["failed"] == []
@@ -89,8 +104,8 @@ def test_a_process_that_died_or_hangs_has_checked_nothing(here, number):
 
 
 def test_one_that_ended_by_itself_was_not_asked_and_has_not_checked_to_the_end():
-    start(seconds=0.3)
-    time.sleep(0.5)
+    start(seconds=1)
+    await_true(lambda: not any(map(jobs.alive, workload._names())), seconds=60, what="their end")
     assert len(workload.churn_finish(print, seconds=5)["failed"]) == 5
     assert workload.churn_finish(print, seconds=5)["failed"] == ["all of it"]
 
@@ -105,7 +120,8 @@ def test_a_new_workload_takes_the_place_of_the_old_one():
 
 def test_the_least_free_memory_is_seen():
     watch.watch_start(print, seconds=60)
-    time.sleep(0.3)
+    # It sleeps after each look.
+    await_true(lambda: of_watch("status", r"^voluntary_ctxt_switches:\s+(\d+)$") > 20, seconds=60, what="20 looks")
     found = watch.watch_finish(print)
     assert 0 < found["min_free_bytes"] < 1 << 50
     assert found["cpu_ns"] > 0
@@ -119,7 +135,8 @@ def test_a_long_watch_keeps_the_lowest_of_its_looks(monkeypatch):
     monkeypatch.setattr(watch, "_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(watch, "_POINTS", 8)
     watch.watch_start(print, seconds=60)
-    time.sleep(0.3)
+    # It looks all the time; proc(5): the first number is nanoseconds on a CPU.
+    await_true(lambda: of_watch("schedstat", r"^(\d+)") > 0.3e9, seconds=60, what="0.3 s of looking")
     found = watch.watch_finish(print)
     assert 4 <= len(found["free_bytes"]) <= 8
     assert min(found["free_bytes"]) == found["min_free_bytes"]
