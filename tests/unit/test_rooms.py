@@ -1,7 +1,11 @@
 """Which room imports which: arrows go one way, in the tool and within ``results``."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,8 @@ import pytest
 import fastballoon_cli
 
 _PACKAGE = Path(fastballoon_cli.__file__).parent
+_ROOT = _PACKAGE.parent
+_MOST_LINES = 400
 _RESULTS = _PACKAGE / "results"
 _NAME = "fastballoon_cli.results"
 
@@ -76,6 +82,25 @@ def test_arrows_go_one_way(path):
     room = path.relative_to(_PACKAGE).parts[0]
     others = [other for other in _ROOMS if other != room and other not in _ROOMS[room]]
     assert _reaches(path.read_text(), *(f"fastballoon_cli.{other}" for other in others)) == []
+
+
+def test_no_module_is_long():
+    folders = ("fastballoon_cli", "guest_agent", "tests")
+    written = [*(_ROOT / "scripts").iterdir(), *(path for one in folders for path in (_ROOT / one).rglob("*.py"))]
+    lines = {path.name: len(path.read_text().splitlines()) for path in written}
+    assert "test_rooms.py" in lines
+    assert {name: count for name, count in lines.items() if count > _MOST_LINES} == {}
+
+
+def test_what_is_imported_is_declared():
+    """Not by way of something else that needs it today."""
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=!~ \[]", one)[0].lower() for one in project["dependencies"]}
+    tops = {name.partition(".")[0] for path in _PACKAGE.rglob("*.py") for name in _imported(path.read_text())}
+    others = tops - sys.stdlib_module_names - {"fastballoon_cli", "guest_agent", "kernel_patches", "qemu_patches"}
+    assert "paramiko" in others
+    known = packages_distributions()
+    assert {top for top in others if not declared & {name.lower() for name in known[top]}} == set()
 
 
 def test_every_way_to_import_is_seen():
