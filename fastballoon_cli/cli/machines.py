@@ -7,7 +7,8 @@ from rich.table import Table
 
 from fastballoon_cli.errors import FastballoonError, PreconditionError
 from fastballoon_cli.machine.domain import Domain
-from fastballoon_cli.machine.registry import UnknownRecordError, is_attached
+from fastballoon_cli.machine.registry import is_attached
+from fastballoon_cli.machine.session import StartingError
 from fastballoon_cli.qemu.qmp import MonitorBusyError
 from fastballoon_cli.units import format_duration, format_size
 
@@ -31,13 +32,11 @@ def list_table(statuses: list[dict[str, Any]]) -> Table:
 
 def state_of(which: str | Domain, error: FastballoonError) -> str:
     """Return what to call a VM that cannot be looked at."""
-    if isinstance(error, UnknownRecordError):
-        return "unknown"
-    if isinstance(which, Domain):
-        return "does not answer"
-    if isinstance(error, MonitorBusyError) and is_attached(which):
+    if isinstance(error, StartingError):
+        return "starting"
+    if isinstance(error, MonitorBusyError) and isinstance(which, str) and is_attached(which):
         return "busy"
-    return "starting" if isinstance(error, PreconditionError) else "does not answer"
+    return "unknown" if isinstance(error, PreconditionError) else "does not answer"
 
 
 def _row(status: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from fastballoon_cli.cli.common import DEFAULT_URI, SIZE, Context, complete_vm, 
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.cli.machines import list_table, state_of, status_table
 from fastballoon_cli.cli.markup import escape
-from fastballoon_cli.errors import FastballoonError, PreconditionError, VmLostError
+from fastballoon_cli.errors import FastballoonError, VmLostError
 from fastballoon_cli.libvirt.description import QEMU
 from fastballoon_cli.machine import domain
 from fastballoon_cli.machine.domain import Domain
@@ -221,8 +221,8 @@ def _all(ctx: Context) -> list[tuple[str, str | Domain]]:
     if DEFAULT_URI in os.environ:
         try:
             found += [(one.name, one) for one in domain.find_all("")]
-        except PreconditionError as e:
-            ctx.output.warn(f"{e.message}; {DEFAULT_URI} names it")
+        except FastballoonError as e:
+            ctx.output.warn(f"the domains of libvirt ({DEFAULT_URI}) are not listed: {e.message}")
     return found
 
 

@@ -25,9 +25,13 @@ from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu.balloon import Balloon
 from fastballoon_cli.qemu.monitor import Monitor
 
-__all__ = ["Session", "connect", "connect_agent", "hold", "open_monitor", "running"]
+__all__ = ["Session", "StartingError", "connect", "connect_agent", "hold", "open_monitor", "running"]
 
 _AGENT_PATIENCE = 5.0
+
+
+class StartingError(PreconditionError):
+    """A VM whose guest has not booted yet."""
 
 
 @dataclass
@@ -179,7 +183,7 @@ def _recorded(name: str) -> Recorded:
         record = registry.load(name) or record
     record.require_alive()
     if isinstance(record, Record) and not record.ready:
-        raise PreconditionError(f"VM '{name}' is still being started", hint="wait until 'vm list' says running")
+        raise StartingError(f"VM '{name}' is still being started", hint="wait until 'vm list' says running")
     return record
 
 

@@ -143,8 +143,8 @@ def test_that_the_domain_is_tainted_is_said_once(fastballoon, web):
 def test_what_libvirt_says_is_told_with_our_exit_codes(fastballoon, binding, web, code, message, exit_code, said):
     web.error = LibvirtError(message, getattr(binding, f"VIR_ERR_{code}"))
     assert said in refused(fastballoon, exit_code, "inflate", "--target", "256M")["message"]
-    (one,) = json.loads(fastballoon("--json", "--connect", URI, "vm", "list").stdout)["vms"] or [{"state": "gone"}]
-    assert one["state"] in ("gone", "does not answer")
+    (one,) = ok(fastballoon, "vm", "list")["vms"] or [{"state": "gone"}]
+    assert one["state"] == {128: "gone", 4: "does not answer", 3: "unknown"}[exit_code]
 
 
 def test_a_daemon_that_does_not_answer_is_no_hang(fastballoon, web, monkeypatch):
@@ -174,6 +174,8 @@ def test_what_is_no_domain_that_runs_is_said(fastballoon, binding, daemon, web):
 def test_one_without_a_balloon_is_said(fastballoon, web):
     web.xml["balloon"] = "none"
     assert "<memballoon model='virtio'/>" in refused(fastballoon, 3, "inflate", "--target", "256M")["hint"]
+    (one,) = ok(fastballoon, "vm", "list")["vms"]
+    assert (one["state"], one["reason"]) == ("unknown", "domain 'web' has no virtio balloon")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +223,22 @@ def test_vms_of_our_own_work_where_the_variable_is_set_and_the_binding_is_missin
         assert [one["name"] for one in json.loads(listed.stdout)["vms"]] == ["mine"]
         assert "LIBVIRT_DEFAULT_URI" in listed.stderr
         assert fastballoon("--vm", "mine", "deflate", LIBVIRT_DEFAULT_URI=URI).returncode == 0
+    finally:
+        own.close()
+
+
+def test_a_daemon_that_tells_of_no_domains_hides_no_vm_of_our_own(fastballoon, binding, web):
+    def refuse(flags):
+        raise LibvirtError("internal error: client socket is closed")
+
+    binding.daemons["default:///"] = web.daemon
+    web.daemon.listAllDomains = refuse
+    own = FakeQemu("mine")
+    try:
+        listed = fastballoon("--json", "vm", "list", LIBVIRT_DEFAULT_URI=URI)
+        assert listed.returncode == 0, listed.stdout
+        assert [one["name"] for one in json.loads(listed.stdout)["vms"]] == ["mine"]
+        assert "client socket is closed" in listed.stderr
     finally:
         own.close()
 
