@@ -19,7 +19,6 @@ _CHUNK = 1 << 16
 #: Bytes; the longest answer is a curve of 400 points, or a kernel's warnings.
 _LONGEST_LINE = 1 << 20
 _MOST_SAID = 500
-_HINT = "the agent says why it fails on the guest's console: fastballoon vm console"
 
 
 class AgentClient:
@@ -27,11 +26,12 @@ class AgentClient:
 
     :param transport: an authenticated connection.
     :param timeout: seconds for an answer, unless a call says otherwise.
+    :param hint: what to do about an agent that does not answer; it says why it fails on the guest's console.
     :raise GuestError: the agent is not there.
     """
 
-    def __init__(self, transport: paramiko.Transport, *, timeout: float = 10.0) -> None:
-        self._timeout = timeout
+    def __init__(self, transport: paramiko.Transport, *, timeout: float = 10.0, hint: str | None = None) -> None:
+        self._timeout, self._hint = timeout, hint
         self._transport = transport
         self._last_id = 0
         self._buffer = b""
@@ -39,7 +39,7 @@ class AgentClient:
             self._channel = transport.open_channel("direct-tcpip", _ADDRESS, ("127.0.0.1", 0), timeout=timeout)
         except (paramiko.SSHException, EOFError) as e:
             transport.close()
-            raise GuestError("the guest's agent is not there", hint=_HINT, details=str(e)) from e
+            raise GuestError("the guest's agent is not there", hint=hint, details=str(e)) from e
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +87,7 @@ class AgentClient:
                 else:
                     return check(verb, answer.get("result"))
         except (OSError, EOFError, paramiko.SSHException) as e:
-            raise GuestError(f"the connection to the guest broke during '{verb}'", hint=_HINT) from e
+            raise GuestError(f"the connection to the guest broke during '{verb}'", hint=self._hint) from e
 
     def _read(self, verb: str, patience: float, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._buffer:

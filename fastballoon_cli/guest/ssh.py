@@ -20,11 +20,14 @@ _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
-def connect(login: Login, *, timeout: float, alive: Callable[[], None] = lambda: None) -> paramiko.Transport:
+def connect(
+    login: Login, *, timeout: float, alive: Callable[[], None] = lambda: None, hint: str | None = None
+) -> paramiko.Transport:
     """Return an authenticated connection to the guest's sshd, trying until it is up.
 
     :param timeout: seconds to go on trying.
     :param alive: called between tries; raises when it is pointless to go on.
+    :param hint: what to do about a guest that does not answer.
     :raise GuestError: no connection in time, another host key, or the key was refused.
     :raise PreconditionError: a key cannot be read.
     """
@@ -44,7 +47,7 @@ def connect(login: Login, *, timeout: float, alive: Callable[[], None] = lambda:
             if time.monotonic() > deadline:
                 raise GuestError(
                     f"the guest's SSH did not answer within {timeout:g} s",
-                    hint="look at its console: fastballoon vm console",
+                    hint=hint,
                     details=str(e) or None,
                 ) from e
             time.sleep(0.05)

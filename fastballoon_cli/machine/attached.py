@@ -44,6 +44,10 @@ class Attached(LocalQemu):
         """Return the error that something is for VMs that were started here."""
         return not_started_here(self.name)
 
+    def console(self) -> str:
+        """Return how to see what its guest says: where, only its owner knows."""
+        return "look at the guest's console"
+
     def require_alive(self) -> None:
         """Raise :class:`VmLostError` if QEMU has ended."""
         if not self.alive:

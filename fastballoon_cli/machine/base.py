@@ -51,6 +51,10 @@ class Machine(Protocol):
         """Return the error that something is for VMs that fastballoon has started."""
         ...
 
+    def console(self) -> str:
+        """Return how to see what its guest says on its console, as a hint."""
+        ...
+
     def monitor(self) -> Monitor:
         """Connect to the monitor of whoever holds it."""
         ...

@@ -62,6 +62,10 @@ class Domain:
             hint=f"use virsh -c {self.uri}",
         )
 
+    def console(self) -> str:
+        """Return how to see what its guest says."""
+        return f"look at the guest's console: virsh -c {self.uri} console {shlex.quote(self.name)}"
+
     def taint(self) -> str | None:
         """Return what libvirt is going to note of the domain, the first time that its QEMU is asked past libvirt."""
         if not self.running.describe().extended or self.running.tainted_by_monitor():

@@ -111,6 +111,10 @@ class Record(LocalQemu):
         """Never asked of a VM that was started here."""
         raise AssertionError(f"VM '{self.name}' was started here")
 
+    def console(self) -> str:
+        """Return how to see what its guest says."""
+        return f"look at the guest's console: fastballoon --vm {self.name} vm console --log"
+
     def require_alive(self) -> None:
         """Raise :class:`VmLostError`, with QEMU's last words, if QEMU has ended."""
         if not self.alive:

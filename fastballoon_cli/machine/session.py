@@ -197,7 +197,7 @@ def connect(machine: Machine, *, timeout: float) -> paramiko.Transport:
         raise GuestError(
             "nobody has said how to log in to the guest", hint="of a domain of libvirt: --ssh and --identity"
         )
-    return ssh.connect(machine.login, timeout=timeout, alive=machine.require_alive)
+    return ssh.connect(machine.login, timeout=timeout, alive=machine.require_alive, hint=machine.console())
 
 
 def connect_agent(machine: Machine, *, timeout: float) -> AgentClient:
@@ -206,7 +206,7 @@ def connect_agent(machine: Machine, *, timeout: float) -> AgentClient:
     :raise GuestError: it did not answer, or nobody has said how to log in to the guest.
     :raise VmLostError: QEMU ended meanwhile.
     """
-    return AgentClient(connect(machine, timeout=timeout))
+    return AgentClient(connect(machine, timeout=timeout), hint=machine.console())
 
 
 def _recovered(name: str) -> Recorded:

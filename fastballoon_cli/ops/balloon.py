@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastballoon_cli.errors import PreconditionError, UsageError
+from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import host_gain
 from fastballoon_cli.ops.host_floor import HostFloor, default_floor
@@ -142,7 +143,7 @@ def _move(
     if not device.has_driver():
         raise PreconditionError(
             "no driver in the guest has taken the balloon device",
-            hint="the guest's kernel needs CONFIG_VIRTIO_BALLOON; see: fastballoon vm console",
+            hint=f"the guest's kernel needs CONFIG_VIRTIO_BALLOON; {session.record.console()}",
         )
     size = device.size()
     check(size, device.ram_bytes)
@@ -185,7 +186,12 @@ def _move(
 
 
 def _remarks(session: Session, driven: Driven, before: _Reading, after: _Reading) -> list[str]:
-    return host_gain.remarks(session.facts.memory_bytes, driven, inhibited=_inhibited(session, before, after))
+    return host_gain.remarks(
+        session.facts.memory_bytes,
+        driven,
+        inhibited=_inhibited(session, before, after),
+        started=isinstance(session.record, Record),
+    )
 
 
 def _inhibited(session: Session, before: _Reading, after: _Reading) -> str | None:

@@ -85,7 +85,7 @@ def no_way(machine: Machine) -> GuestError:
         )
     return GuestError(
         "guest and QEMU have no way to drop the cache, and the agent in the guest does not answer",
-        hint="see: fastballoon vm console",
+        hint=machine.console(),
     )
 
 
@@ -96,15 +96,15 @@ def _by_device(session: Session, mode: str, timeout: float) -> int:
         if answer.status == "done":
             return answer.freed_bytes
         if answer.status != "busy" or time.monotonic() + _BUSY_SECONDS > deadline:
-            raise _ended(answer.status, timeout)
+            raise _ended(session.record, answer.status, timeout)
         time.sleep(_BUSY_SECONDS)
 
 
-def _ended(status: str, timeout: float) -> FastballoonError:
+def _ended(machine: Machine, status: str, timeout: float) -> FastballoonError:
     if status == "timeout":
         return NotInTimeError(
             f"the guest did not answer within {timeout:.3g} s",
-            hint="wait longer with --timeout, or look at the guest: fastballoon vm console",
+            hint=f"wait longer with --timeout, or {machine.console()}",
         )
     return GuestError(_REASONS.get(status, f"the request ended with '{status}'"), hint=_HINTS.get(status))
 

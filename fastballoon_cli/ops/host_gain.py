@@ -9,11 +9,12 @@ __all__ = ["remarks"]
 _NOISE = 64 * MIB
 
 
-def remarks(memory_bytes: int, driven: Driven, *, inhibited: str | None) -> list[str]:
+def remarks(memory_bytes: int, driven: Driven, *, inhibited: str | None, started: bool) -> list[str]:
     """Return a sentence if the host gained less than half of what the guest gave; none else.
 
     :param memory_bytes: all of the guest's memory.
     :param inhibited: why QEMU could not discard what came, if it could not.
+    :param started: whether the VM was started here, so that its guest can be had to touch its memory.
     """
     given = driven.balloon.delta or 0
     if driven.host_rss.after is None:
@@ -27,8 +28,6 @@ def remarks(memory_bytes: int, driven: Driven, *, inhibited: str | None) -> list
     held = driven.host_rss.before or 0
     never_held = max(0, memory_bytes - held) + _NOISE
     if given - gained <= never_held:
-        return [
-            f"{told}: the rest it did not hold, as it held {format_size(held)} of the guest's "
-            f"{format_size(memory_bytes)}; see: fastballoon vm touch --help"
-        ]
+        why = f"the rest it did not hold, as it held {format_size(held)} of the guest's {format_size(memory_bytes)}"
+        return [f"{told}: {why}{'; see: fastballoon vm touch --help' if started else ''}"]
     return [f"{told}: it still holds the rest; memory in huge pages is discarded only where a whole one was given"]

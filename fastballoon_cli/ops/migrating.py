@@ -210,7 +210,7 @@ def note(now: Migration) -> str:
 def _need_agent(session: Session) -> AgentClient:
     if session.agent is None:
         raise GuestError(
-            "nothing can be verified: the agent in the guest does not answer", hint="see: fastballoon doctor"
+            "nothing can be verified: the agent in the guest does not answer", hint=session.record.console()
         )
     return session.agent
 
@@ -238,9 +238,9 @@ def _verify(session: Session, timeout: float) -> Verified:
     if session.agent is None:
         raise IntegrityError(
             "the guest's memory could not be checked: its agent does not answer after the migration",
-            hint="see what its kernel says: fastballoon vm console --log",
+            hint=session.record.console(),
         )
-    return workload.end_work(session.agent)
+    return workload.end_work(session.agent, session.record)
 
 
 def _curve(watched: workload.Watched | None, watching: float | None, ran: Ran) -> Curve | None:

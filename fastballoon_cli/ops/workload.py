@@ -38,29 +38,30 @@ def start_work(agent: AgentClient, *, bandwidth: int, timeout: float) -> None:
     agent.call("churn_start", rate=max(MIB, rate), seconds=seconds, timeout=_START_SECONDS)
 
 
-def end_work(agent: AgentClient) -> Verified:
+def end_work(agent: AgentClient, machine: Machine) -> Verified:
     """Have the guest check all that it has written.
 
+    :param machine: the one that the agent is in.
     :raise IntegrityError: a page is not what it was, or a process is gone or hangs, and so has checked nothing.
     """
     try:
         raw = agent.call("churn_finish", seconds=_CHECK_SECONDS, timeout=3 * _CHECK_SECONDS)
     except GuestError as e:
         raise IntegrityError(f"the guest's memory could not be checked: {e.message}", details=e.details) from e
-    return _judge(raw)
+    return _judge(raw, machine)
 
 
-def _judge(raw: Mapping[str, Any]) -> Verified:
+def _judge(raw: Mapping[str, Any], machine: Machine) -> Verified:
     if raw["failed"]:
         raise IntegrityError(
             f"the guest's memory could not be checked: {', '.join(raw['failed'])} died or hang in the guest",
-            hint="see what its kernel says: fastballoon vm console --log",
+            hint=machine.console(),
         )
     verified = Verified(pages=raw["pages"], mismatches=raw["mismatches"])
     if verified.mismatches or not verified.pages:
         raise IntegrityError(
             f"{verified.mismatches} of {verified.pages} pages that the guest checked are not what was written to them",
-            hint="trust nothing in this guest any more: fastballoon vm stop",
+            hint=f"trust nothing in this guest any more, and end it; {machine.console()}",
         )
     return verified
 

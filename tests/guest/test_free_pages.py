@@ -210,7 +210,7 @@ def test_each_page_that_differs_at_the_switchover_is_free(tool, boot, tmp_path):
             source.execute("memsave", {"val": _VMEMMAP, "size": frames * _STRUCT_PAGE, "filename": pages})
             destination.execute("cont")
         session.agent = connect_agent(session.record, timeout=20)
-        assert workload.end_work(session.agent).mismatches == 0
+        assert workload.end_work(session.agent, session.record).mismatches == 0
     buddy, cpus = _free_frames((tmp_path / "pages").read_bytes())
     # They are what they are taken for: about as many as the guest has free.
     assert 0.5 < len(buddy) / frames < 1

@@ -34,6 +34,9 @@ class Monitor:
 class Machine(LocalQemu):
     name, login = "v", "somehow"
 
+    def console(self):
+        return "look at its console"
+
     def process(self, monitor):
         return SimpleNamespace(rss=lambda: 4096)
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from fastballoon_cli.guest.keys import make_key_pair
 from tests.unit.fake_libvirt import Binding, Domain, LibvirtError
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import GIB
@@ -241,6 +242,21 @@ def test_a_daemon_that_tells_of_no_domains_hides_no_vm_of_our_own(fastballoon, b
         assert "client socket is closed" in listed.stderr
     finally:
         own.close()
+
+
+def test_what_to_look_at_is_the_domains_and_not_a_vm_of_our_own(fastballoon, web, tmp_path):
+    """Hints that name a command name one that works for this machine."""
+    key = ("--identity", str(tmp_path / "key"), "--known-hosts", str(tmp_path / "known"))
+    make_key_pair(tmp_path / "key", tmp_path / "key.pub", prefix="")
+    (tmp_path / "known").write_text(f"[127.0.0.1]:1 {(tmp_path / 'key.pub').read_text()}")
+    ran = at(fastballoon, "--ssh", "root@127.0.0.1:1", *key, "drop-cache")
+    assert ran.returncode == 5, ran.stdout + ran.stderr
+    assert json.loads(ran.stdout)["error"]["hint"] == f"look at the guest's console: virsh -c {URI} console web"
+    # The host held little of it, and 'vm touch' is not for domains.
+    web.stats["rss"] = 100 << 10
+    (remark,) = ok(fastballoon, "inflate", "--target", "256M", "--floor", "0")["remarks"]
+    assert "the rest it did not hold" in remark
+    assert "touch" not in remark
 
 
 def test_a_domain_that_somebody_works_with_is_in_use(fastballoon, web, monkeypatch):

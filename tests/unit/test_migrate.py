@@ -143,6 +143,11 @@ def test_what_qemu_counts_of_free_pages_is_read():
     assert free_pages.query(Monitor(x_query_balloon_free_pages=NEGOTIATED)).answer_s is None
 
 
+class Machine:
+    def console(self):
+        return "look at its console"
+
+
 class Agent:
     def __init__(self, answer):
         self.answer = answer
@@ -160,12 +165,13 @@ class Agent:
     ],
 )
 def test_what_was_not_checked_is_not_whole(answer, message):
-    with pytest.raises(IntegrityError, match=message):
-        workload.end_work(Agent(answer))
+    with pytest.raises(IntegrityError, match=message) as spoilt:
+        workload.end_work(Agent(answer), Machine())
+    assert "look at its console" in spoilt.value.hint
 
 
 def test_what_was_checked_is_told():
-    assert workload.end_work(Agent({"pages": 100, "mismatches": 0, "failed": []})) == Verified(100, 0)
+    assert workload.end_work(Agent({"pages": 100, "mismatches": 0, "failed": []}), Machine()) == Verified(100, 0)
 
 
 def result(**changes):

@@ -93,9 +93,9 @@ def test_a_stall_is_said_with_a_hint_that_fits(monkeypatch):
     assert "the target stands" in shrunk.value.hint
 
 
-def gain(given, before, after, *, inhibited=None, memory=4 * GIB):
+def gain(given, before, after, *, inhibited=None, memory=4 * GIB, started=True):
     driven = resize.Driven(1.0, 1.0, Change(0, given), Change(before, after), Change(None, None), None)
-    return host_gain.remarks(memory, driven, inhibited=inhibited)
+    return host_gain.remarks(memory, driven, inhibited=inhibited, started=started)
 
 
 def test_a_host_that_gains_what_was_given_gets_no_word():
@@ -110,5 +110,8 @@ def test_a_host_that_gains_nothing_is_told_why():
     assert "the host has gained 0 B of it: QEMU says that it must not" in word
     (word,) = gain(GIB, 300 * MIB, 290 * MIB)
     assert "the rest it did not hold, as it held 300 MiB of the guest's 4 GiB" in word
+    assert "vm touch" in word
+    (word,) = gain(GIB, 300 * MIB, 290 * MIB, started=False)
+    assert "vm touch" not in word
     (word,) = gain(GIB, 4 * GIB, 4 * GIB - 16 * MIB)
     assert "it still holds the rest; memory in huge pages" in word
