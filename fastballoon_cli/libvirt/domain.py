@@ -73,6 +73,10 @@ class LibvirtDomain:
         }
         return next((word for name, word in words.items() if getattr(binding(), name, None) == state), f"{state}")
 
+    def has_job(self) -> bool:
+        """Return whether libvirt is at work that takes its time: a migration, a snapshot, a backup."""
+        return bool(self._call(self.handle.jobInfo)[0] != binding().VIR_DOMAIN_JOB_NONE)
+
     def memory_stats(self) -> Mapping[str, int]:
         """Return what libvirt has of its memory, under libvirt's names: sizes in KiB, ``last_update`` in seconds."""
         stats: Mapping[str, int] = self._call(self.handle.memoryStats)

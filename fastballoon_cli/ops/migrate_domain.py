@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastballoon_cli.errors import FastballoonError, MigrationError, QmpError, VmLostError
+from fastballoon_cli.errors import FastballoonError, MigrationError, PreconditionError, QmpError, VmLostError
 from fastballoon_cli.libvirt.connection import Connection
 from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.libvirt.migration import DomainMigration, Way, limit
@@ -73,8 +73,7 @@ class _OtherHost:
     destination: Connection = field(init=False)
 
     def check(self, session: Session, options: Options) -> str | None:
-        method = free_page_method(session.qmp, session.balloon, options)
-        session.require_running()
+        method = _check(session.qmp, self.machine, options)
         self.destination = Connection(self.to)
         return method
 
@@ -104,6 +103,21 @@ class _OtherHost:
             "parallel_connections": self.way.parallel,
             "tls": self.way.tls,
         }
+
+
+def _check(monitor: Monitor, machine: Domain, options: Options) -> str | None:
+    """Check that a domain can be migrated as it is asked for, and return by which way free pages are left out.
+
+    :raise PreconditionError: it cannot.
+    """
+    method = free_page_method(monitor, machine.balloon(monitor), options)
+    machine.require_running(monitor)
+    if machine.running.has_job():
+        raise PreconditionError(
+            "libvirt is busy with another job of this domain: a migration, a snapshot or a backup",
+            hint=f"see: virsh -c {machine.uri} domjobinfo {shlex.quote(machine.name)}; wait until it has ended",
+        )
+    return method
 
 
 @contextmanager
@@ -235,8 +249,7 @@ def plan(monitor: Monitor, machine: Domain, to: str, options: Options, way: Way)
 
     :raise PreconditionError: as :func:`migrate` does.
     """
-    free_page_method(monitor, machine.balloon(monitor), options)
-    machine.require_running(monitor)
+    _check(monitor, machine, options)
     words = [
         *("virsh", "-c", machine.uri, "migrate", "--live"),
         *([] if way.direct else ["--p2p"]),

@@ -5,6 +5,7 @@ libvirt meanwhile is written to a file.
 """
 
 import json
+import threading
 import time
 from types import ModuleType, SimpleNamespace
 
@@ -53,6 +54,11 @@ class Domain:
         self.answers, self.tainted = {}, False
         #: the error that a migration ends with, and the state at the source then; None: it is at the destination
         self.migrates, self.state_then = None, 1
+        #: what libvirt is at already: VIR_DOMAIN_JOB_NONE
+        self.job = 0
+        #: a migration waits for this
+        self.arrival = threading.Event()
+        self.arrival.set()
         self.stats = {"unused": 300 << 10, "usable": 500 << 10, "available": 1000 << 10, "rss": 700 << 10}
 
     def name(self):
@@ -102,6 +108,7 @@ class Domain:
 
     def migrateToURI3(self, uri, parameters, flags):
         self.daemon.binding.say("migrateToURI3", uri, parameters, flags)
+        self.arrival.wait()
         if self.migrates:
             self.state_ = self.state_then
             raise self.migrates
@@ -114,6 +121,9 @@ class Domain:
             raise LibvirtError("no job is active on the domain", 55)
         pages = {"memory_normal": 10, "memory_constant": 20, "memory_iteration": 2}
         return {"memory_total": GIB, "memory_processed": 7 << 20, "time_elapsed": 1500, "downtime": 40, **pages}
+
+    def jobInfo(self):
+        return [self.job, *[0] * 11]
 
     def abortJob(self):
         self.daemon.binding.say("abortJob")
@@ -166,7 +176,8 @@ class Binding(ModuleType):
         ):
             setattr(self, f"VIR_ERR_{name}", number)
         self.VIR_CONNECT_LIST_DOMAINS_ACTIVE = self.VIR_DOMAIN_AFFECT_LIVE = self.VIR_DOMAIN_JOB_STATS_COMPLETED = 1
-        self.VIR_DOMAIN_MESSAGE_TAINTING = 2
+        self.VIR_DOMAIN_MESSAGE_TAINTING, self.VIR_DOMAIN_JOB_NONE = 2, 0
+        self.VIR_DOMAIN_XML_SECURE, self.VIR_DOMAIN_XML_INACTIVE = 1, 2
         self.VIR_DOMAIN_STATS_VCPU, self.VIR_DOMAIN_RUNNING, self.VIR_DOMAIN_PAUSED = 8, 1, 3
         self.VIR_MIGRATE_LIVE, self.VIR_MIGRATE_PEER2PEER, self.VIR_MIGRATE_PERSIST_DEST = 1, 2, 8
         self.VIR_MIGRATE_UNDEFINE_SOURCE, self.VIR_MIGRATE_PARALLEL, self.VIR_MIGRATE_TLS = 16, 131072, 65536

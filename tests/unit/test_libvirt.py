@@ -7,6 +7,7 @@ import time
 import pytest
 
 from fastballoon_cli.guest.keys import make_key_pair
+from fastballoon_cli.ops import migrate_domain
 from tests.unit.fake_libvirt import Binding, Domain, LibvirtError
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import GIB
@@ -292,6 +293,26 @@ def test_one_that_fails_says_why_and_where_the_guest_is(fastballoon, binding, we
     web.state_then = 3
     error = refused(fastballoon, 4, "migrate", "--to", FAR)
     assert "at the source the guest is 'paused', at the destination 'not there'" in error["message"]
+
+
+def test_one_that_libvirt_does_not_cancel_is_given_up(fastballoon, binding, web, monkeypatch):
+    monkeypatch.setattr(migrate_domain, "_CANCEL_SECONDS", 0.2)
+    monkeypatch.setattr(migrate_domain, "_GIVE_UP_SECONDS", 0.2)
+    binding.daemon(FAR)
+    web.arrival.clear()
+    error = refused(fastballoon, 4, "migrate", "--to", FAR, "--cancel-after", "0.1s")
+    assert error["message"].endswith("which libvirt did not do within 0.2 s")
+    assert binding.said("abortJob")
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_domain_that_libvirt_is_at_work_with_is_not_migrated(fastballoon, binding, web, more):
+    binding.daemon(FAR)
+    web.job = 2
+    error = refused(fastballoon, 3, "migrate", "--to", FAR, *more)
+    assert "busy with another job" in error["message"]
+    assert "domjobinfo web" in error["hint"]
+    assert binding.said("migrateToURI3") == []
 
 
 def test_free_pages_are_not_skipped_where_nothing_tells_of_them(fastballoon, binding, web):
