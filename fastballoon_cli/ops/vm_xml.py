@@ -46,9 +46,14 @@ def prepare(uri: str, name: str, *, emulator: Path | None, apply: bool, progress
     features: Collection[str] = FEATURES
     if connection.local:
         own = domain.emulator()
-        if emulator is None and not (own and _features(own)):
+        if emulator is None and not (own and _has_series(own)):
             emulator, firmware = _built()
-        features = _features(emulator or own or Path())
+        try:
+            features = _features(emulator or own or Path())
+        except QmpError as e:
+            raise PreconditionError(
+                f"the emulator does not run: {e.message}", hint="name another one with --emulator", details=e.details
+            ) from e
         if not features:
             raise PreconditionError(
                 f"{emulator or own} does not have fastballoon's series: its balloon has no '{FEATURES[0]}'",
@@ -64,12 +69,19 @@ def prepare(uri: str, name: str, *, emulator: Path | None, apply: bool, progress
 
 
 def _features(emulator: Path) -> list[str]:
-    """Return the features of the series that a QEMU has; none if it does not run."""
-    try:
-        known = abilities(emulator, _DEVICE).properties
-    except QmpError:
-        return []
+    """Return the features of the series that a QEMU has.
+
+    :raise QmpError: it does not run.
+    """
+    known = abilities(emulator, _DEVICE).properties
     return [feature for feature in FEATURES if feature in known]
+
+
+def _has_series(emulator: Path) -> bool:
+    try:
+        return bool(_features(emulator))
+    except QmpError:
+        return False
 
 
 def _built() -> tuple[Path, tuple[Path, ...]]:

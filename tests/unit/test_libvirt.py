@@ -333,6 +333,13 @@ def test_how_to_log_in_is_checked(fastballoon, web, tmp_path):
     assert "host key of [127.0.0.1]:1 is not in" in ran.stderr
 
 
+def test_an_emulator_that_does_not_run_is_said_to_and_not_to_lack_the_series(fastballoon, web, tmp_path):
+    error = refused(fastballoon, 3, "vm", "xml", "web", "--emulator", str(tmp_path / "none"))
+    assert "No such file" in error["message"]
+    # It runs, and knows nothing.
+    assert "ended with status 1" in refused(fastballoon, 3, "vm", "xml", "web", "--emulator", "/bin/false")["message"]
+
+
 def test_a_migration_to_nowhere_or_of_one_of_our_own_to_a_host_is_refused(fastballoon, web):
     assert "--to" in refused(fastballoon, 2, "migrate")["hint"]
     assert "cannot connect" in refused(fastballoon, 3, "migrate", "--to", FAR)["message"]
