@@ -28,13 +28,15 @@ _TIMEOUT = 120.0
     type=click.Choice(balloon.METHODS),
     default="auto",
     show_default=True,
-    help="auto takes what guest and QEMU have agreed on; another one fails where that is not it.",
+    help="auto takes what guest and QEMU have agreed on; with any other one it is an error if they have not agreed on "
+    "that.",
 )
 @click.option(
     "--floor",
     type=SIZE,
-    help="Available memory that the host leaves to the guest, in steps towards the target; 0 for none.  [default: 128M "
-    "for an attached VM without our driver, less below 1 GiB; else the guest's driver keeps its own]",
+    help="Available memory that the guest keeps: the target is approached in steps, and given up when less would be "
+    "left; 0 for no such check.  [default: 128M, or an eighth of the memory if that is less, for a domain or an "
+    "attached VM whose guest has not fastballoon's driver; that driver keeps a floor of its own]",
 )
 @click.option("--drop-cache", is_flag=True, help="First have the guest drop its cache; see: fastballoon drop-cache.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")

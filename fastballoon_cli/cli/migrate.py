@@ -40,12 +40,12 @@ _MAX_DOWNTIME = 2000.0
               help="How long the guest may be paused in the end.  [default: 300ms]")  # fmt: skip
 @click.option("--verify", is_flag=True,
               help="Have the guest work on memory meanwhile and check every page of it.")  # fmt: skip
-@click.option("--cancel-after", type=DURATION, metavar="T", help="Cancel it after so long, to see what that does.")
-@click.option("--to", metavar="URI", help="Of a domain: the host to go to, as virsh names it: qemu+ssh://other/system.")
+@click.option("--cancel-after", type=DURATION, metavar="T", help="Cancel the migration after T, as a test.")
+@click.option("--to", metavar="URI", help="Where a domain of libvirt goes, as virsh names it: qemu+ssh://other/system.")
 @click.option("--tls", is_flag=True, help="Encrypt it, with the certificates that both hosts have for libvirt.")
-@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Use so many connections.")
+@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Send over N connections.")
 @click.option("--direct", is_flag=True,
-              help="Stand between both hosts, where one's daemon may not log in at the other's.")  # fmt: skip
+              help="Connect to both daemons from here, where the source's cannot log in at the other.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @pass_context
 def migrate(
@@ -65,7 +65,7 @@ def migrate(
 ) -> None:
     """Migrate the VM to a second QEMU on this host while its guest runs.
 
-    A domain of libvirt goes to another host: --connect qemu:///system, and --to qemu+ssh://other/system.
+    A domain of libvirt is migrated to another host: --connect qemu:///system ... --to qemu+ssh://other/system.
 
     The VM's name, its SSH and its agent follow it. Whatever goes wrong, one QEMU is left and has the guest. Starts the
     default VM if it does not run.

@@ -131,10 +131,10 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
               help="The monitor of its QEMU, which nobody else is connected to.")  # fmt: skip
 @pass_context
 def attach(ctx: Context, name: str, socket: Path) -> None:
-    """Make a VM that something else has started one of those that --vm names.
+    """Give a VM that something else has started a name for --vm.
 
-    Its balloon is moved as any other's. What the guest has is read from the balloon's statistics. While a command works
-    with it, its monitor is in use.
+    Nothing about it changes. Its balloon is moved as any other's, and the guest's memory is read from the balloon's
+    statistics. Its monitor is in use only while a command works with it.
 
     \b
     Example:
@@ -168,7 +168,7 @@ def detach(ctx: Context, name: str) -> None:
 def xml(ctx: Context, domain_name: str | None, emulator: Path | None, define: bool) -> None:
     """Print what a domain of libvirt needs to have fastballoon's features.
 
-    It works without, by page numbers, and then nothing but libvirt is asked about it. What this adds goes past
+    Without it a domain works by page numbers, through libvirt alone. What is added here is passed to QEMU past
     libvirt, which notes in the domain's log that it is tainted: custom-device or custom-argv when it starts, and
     custom-monitor when fastballoon asks its QEMU.
 
@@ -182,12 +182,12 @@ def xml(ctx: Context, domain_name: str | None, emulator: Path | None, define: bo
     document = {"schema_version": 1, "vm": name, "added": added, "applied": define and bool(added)}
     ctx.output.emit(document, *map(escape, added.splitlines()))
     if not added:
-        ctx.output.say(f"'{name}' has all of it")
+        ctx.output.say(f"'{name}' has all of it already")
     elif not define:
-        ctx.output.say("add it with virsh edit, which wants the namespace, too: "
-                       f"<domain xmlns:qemu='{QEMU}' ...>; or have it added with --apply")  # fmt: skip
+        ctx.output.say(f"add it with 'virsh edit {name}', and the namespace to the first line: "
+                       f"<domain xmlns:qemu='{QEMU}' ...>; --apply does both")  # fmt: skip
     elif prepared.runs:
-        ctx.output.say(f"'{name}' has it when it is shut down and started the next time")
+        ctx.output.say(f"it takes effect when '{name}' is shut down and started again")
 
 
 @vm.command("list")

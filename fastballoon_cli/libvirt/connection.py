@@ -58,7 +58,7 @@ class Connection:
         if self.handle.getType() != "QEMU":
             raise PreconditionError(
                 f"{self.uri} has domains of {self.handle.getType()}, not of QEMU",
-                hint="such as --connect qemu:///system",
+                hint="name a daemon that has domains of QEMU: --connect qemu:///system",
             )
 
     @property

@@ -42,7 +42,9 @@ class DomainMonitor:
     ) -> Any:
         """Run a command and return its answer, see :meth:`fastballoon_cli.qemu.monitor.Monitor.execute`."""
         if self._alone:
-            raise CommandNotFoundError(f"the XML of '{self._domain.name}' names no feature that would need '{command}'")
+            raise CommandNotFoundError(
+                f"'{command}' was not sent to QEMU: the XML of '{self._domain.name}' names no feature of fastballoon's"
+            )
         request: dict[str, object] = {"execute": command}
         if arguments:
             request["arguments"] = dict(arguments)

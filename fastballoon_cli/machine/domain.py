@@ -71,7 +71,7 @@ class Domain:
         if not self.running.describe().extended or self.running.tainted_by_monitor():
             return None
         return (
-            f"what '{self.name}' has of fastballoon's features is asked of its QEMU past libvirt, which notes in the "
+            f"fastballoon asks the QEMU of '{self.name}' directly for what libvirt does not know; libvirt notes in the "
             "domain's log that it is tainted: custom-monitor"
         )
 

@@ -41,7 +41,7 @@ class HostFloor:
         memory = self.session.guest_memory()
         age = self.session.statistics.age_s if self.session.statistics else 0.0
         if not memory or age is None or age > _STALE_SECONDS:
-            self.reason = "the guest does not say how much memory it has left (--floor 0 asks for it all the same)"
+            self.reason = "the guest does not say how much memory it has left; --floor 0 inflates all the same"
             return size
         # Before Linux 4.6 the driver does not tell what is available.
         available = memory.get("MemAvailable", memory.get("MemFree", 0))
