@@ -1,7 +1,8 @@
-"""What a guest's counters say of a balloon that does not move, without a guest."""
+"""What is said of a balloon that does not move, or is not going to, without a guest."""
 
 import pytest
 
+from fastballoon_cli.errors import UsageError
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import balloon
 from fastballoon_cli.progress import Silent
@@ -82,3 +83,11 @@ def test_one_that_counts_nothing_is_known_by_its_snapshot(status, snapshot, inhi
     session = Session(None, Monitor(status, snapshot=snapshot), None, Silent())
     why = balloon._inhibited(session, nothing, nothing)
     assert (why is not None) == inhibited
+
+
+def test_a_target_that_cannot_be_says_what_virtio_mem_has_of_the_memory():
+    with pytest.raises(UsageError, match="not below the VM's memory, 1 GiB, without the 3 GiB of virtio-mem"):
+        balloon.check_inflate(2 << 30, 0, 1 << 30, lent=3 << 30)
+    with pytest.raises(UsageError) as refused:
+        balloon.check_inflate(1 << 30, 0, 1 << 30)
+    assert "virtio-mem" not in refused.value.message
