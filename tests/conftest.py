@@ -31,6 +31,9 @@ from tests import forked
 # Who is terminated stops its guests first, as with Ctrl-C.
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
+# Under nohup these tests go on without their terminal as well, but whom they start inherits nothing of that.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 #: What takes minutes, to begin with: the lanes of a parallel run then end together. What compares times comes after

@@ -45,6 +45,8 @@ def test_json_from_the_environment_is_for_errors_too(run, variable):
 def test_json_from_the_configuration_is_for_errors_too(run, tmp_path, name):
     configure(tmp_path, f"{name} = true\n")
     assert "there is no VM" in json.loads(run("deflate").stdout)["error"]["message"]
+    # Before an option has been understood, too.
+    assert json.loads(run("--no-such").stdout)["error"]["exit_code"] == 2
 
 
 def test_json_is_an_option_of_the_tool_and_no_word_of_a_guests_command(run):
