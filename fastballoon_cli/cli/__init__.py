@@ -19,7 +19,7 @@ _COMMANDS = {
     "compare": "fastballoon_cli.cli.compare:compare",
     "deflate": "fastballoon_cli.cli.balloon:deflate",
     "doctor": "fastballoon_cli.cli.doctor:doctor",
-    "drop-cache": "fastballoon_cli.cli.cache:drop_cache",
+    "drop-cache": "fastballoon_cli.cli.drop_cache:drop_cache",
     "inflate": "fastballoon_cli.cli.balloon:inflate",
     "migrate": "fastballoon_cli.cli.migrate:migrate",
     "report": "fastballoon_cli.cli.report:report",

@@ -11,7 +11,8 @@ from fastballoon_cli.cli.common import (
     starts_default_vm,
 )
 from fastballoon_cli.machine.session import hold
-from fastballoon_cli.ops import balloon, cache
+from fastballoon_cli.ops import balloon
+from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.ops import dry_run as dry
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.single import single_section

@@ -125,6 +125,15 @@ class Session:
                 raise
             self.progress.warn(f"going on without the guest's side of the figures: {e.message}")
 
+    def need_agent(self) -> AgentClient:
+        """Return the agent.
+
+        :raise GuestError: it does not answer, or does not any more.
+        """
+        if self.agent is None:
+            raise GuestError("the agent in the guest does not answer", hint="see: fastballoon doctor")
+        return self.agent
+
     def drop_agent(self) -> None:
         """Go on without the agent."""
         if self.agent:

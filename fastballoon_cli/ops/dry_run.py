@@ -10,7 +10,8 @@ from fastballoon_cli.machine.domain import Domain
 from fastballoon_cli.machine.local import line
 from fastballoon_cli.machine.session import open_monitor, running
 from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
-from fastballoon_cli.ops import balloon, cache
+from fastballoon_cli.ops import balloon
+from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.qemu import drop_cache as requests
 from fastballoon_cli.qemu.monitor import Monitor
 

@@ -5,7 +5,7 @@ import pytest
 from fastballoon_cli.errors import GuestError, NotInTimeError
 from fastballoon_cli.machine.local import LocalQemu
 from fastballoon_cli.machine.session import Session
-from fastballoon_cli.ops import cache
+from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu.drop_cache import Answer
 
@@ -48,9 +48,9 @@ def session(monkeypatch):
     monkeypatch.setattr(cache, "_BUSY_SECONDS", 0.01)
 
     def make(answers, agent=None):
-        monkeypatch.setattr(cache.drop_cache, "agreed", lambda qmp: answers is not None)
+        monkeypatch.setattr(cache.requests, "agreed", lambda qmp: answers is not None)
         left = list(answers or [])
-        monkeypatch.setattr(cache.drop_cache, "request", lambda qmp, mode, timeout: left.pop(0))
+        monkeypatch.setattr(cache.requests, "request", lambda qmp, mode, timeout: left.pop(0))
         return Session(Machine(), Monitor(), agent, Silent()), left
 
     return make

@@ -8,7 +8,7 @@ from fastballoon_cli.machine.base import Machine
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.progress import Progress
-from fastballoon_cli.qemu import drop_cache
+from fastballoon_cli.qemu import drop_cache as requests
 from fastballoon_cli.results.model import Change, DropCacheResult
 
 __all__ = ["DEFAULT_SECONDS", "MODES", "drop", "no_way"]
@@ -47,7 +47,7 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     :raise PreconditionError: the guest is paused.
     """
     session.require_running()
-    by_device = drop_cache.agreed(session.qmp)
+    by_device = requests.agreed(session.qmp)
     if not by_device and session.agent is None:
         raise no_way(session.record)
     hello, memory = session.ask("hello"), session.guest_memory()
@@ -92,7 +92,7 @@ def no_way(machine: Machine) -> GuestError:
 def _by_device(session: Session, mode: str, timeout: float) -> int:
     deadline = time.monotonic() + timeout
     while True:
-        answer = drop_cache.request(session.qmp, mode, timeout=max(0.001, deadline - time.monotonic()))
+        answer = requests.request(session.qmp, mode, timeout=max(0.001, deadline - time.monotonic()))
         if answer.status == "done":
             return answer.freed_bytes
         if answer.status != "busy" or time.monotonic() + _BUSY_SECONDS > deadline:

@@ -6,7 +6,7 @@ import click
 
 from fastballoon_cli.cli.common import Context, emit_dry_run, pass_context
 from fastballoon_cli.machine.session import hold
-from fastballoon_cli.ops import cache
+from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.ops import dry_run as dry
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.single import single_section
