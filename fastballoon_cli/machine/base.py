@@ -1,6 +1,7 @@
 """What a machine is: a QEMU that runs, whoever has started it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from fastballoon_cli.errors import PreconditionError
@@ -41,6 +42,11 @@ class Machine(Protocol):
     @property
     def login(self) -> Login | None:
         """How to log in to its guest, where an agent is; None if nobody has said it."""
+        ...
+
+    @property
+    def qga_socket(self) -> Path | None:
+        """The socket of QEMU's guest agent; None if nobody has said that there is one."""
         ...
 
     def require_alive(self) -> None:

@@ -37,6 +37,11 @@ class Domain:
         return self.running.name
 
     @property
+    def qga_socket(self) -> None:
+        """Of a domain the agent's socket is libvirt's own."""
+        return None
+
+    @property
     def uri(self) -> str:
         """Where it runs, as libvirt writes it."""
         return self.running.connection.uri

@@ -48,8 +48,8 @@ def inflate(
 
     :param method: one of :data:`METHODS`; anything but ``auto`` must be what guest and QEMU agreed on.
     :param floor: bytes of available memory that the host leaves to the guest, by approaching the target in steps. None:
-        :func:`~fastballoon_cli.ops.host_floor.default_floor` for a VM that was attached and whose driver has no floor
-        of its own; none else, and none if it is 0.
+        :func:`~fastballoon_cli.ops.host_floor.default_floor` for a VM that something else has started and whose driver
+        has no floor of its own; none else, and none if it is 0.
     :param timeout: seconds; a guest that moves nothing is given up sooner.
     :raise UsageError: a target that is no multiple of 4 KiB, not above the present size, or not below the VM's memory.
     :raise PreconditionError: no driver in the guest, another method was agreed on, or the guest is paused.
@@ -71,7 +71,7 @@ def inflate(
 def _floor(session: Session, agreed: str, size: int | None) -> HostFloor | None:
     if size is None:
         # A driver that speaks in page bitmaps has a floor of its own.
-        size = default_floor(session.facts.memory_bytes) if session.statistics and agreed == "pfn" else 0
+        size = 0 if session.ours or agreed != "pfn" else default_floor(session.facts.memory_bytes)
     return HostFloor(session, size) if size else None
 
 

@@ -37,7 +37,7 @@ _HINTS = {
 def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progress: Progress) -> DropCacheResult:
     """Have the guest drop what it caches of its disks.
 
-    Through the balloon device where guest and QEMU agreed on that, else through the agent. A guest that refuses
+    Through the balloon device where guest and QEMU agreed on that, else through an agent. A guest that refuses
     is not asked by the other way.
 
     :param mode: a key of :data:`MODES`.
@@ -47,26 +47,27 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     :raise PreconditionError: the guest is paused.
     """
     session.require_running()
-    by_device = requests.agreed(session.qmp)
-    if not by_device and session.agent is None:
-        raise no_way(session.record)
+    _method(session)
     hello, memory = session.ask("hello"), session.guest_memory()
+    method = _method(session)  # once more: an agent may have fallen silent
     process = session.process
     rss = process.rss()
     progress.step(f"Dropping the cache of '{session.record.name}'")
     begun = time.monotonic()
     told = None
-    if by_device:
+    if method == "balloon":
         told = _by_device(session, mode, timeout)
     elif session.agent:
         session.agent.call("drop_caches", value=MODES[mode], timeout=timeout)
+    elif session.qga:
+        session.qga.drop_caches(MODES[mode], timeout=timeout)
     seconds = time.monotonic() - begun
     after = session.guest_memory()
     cached = Change(_cached(memory), _cached(after))
     return DropCacheResult(
         vm=session.record.name,
         mode=mode,
-        method="balloon" if by_device else "agent",
+        method=method,
         duration_s=seconds,
         freed_bytes=max(0, -(cached.delta or 0)) if told is None else told,
         guest_cached_bytes=cached,
@@ -76,15 +77,25 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     )
 
 
+def _method(session: Session) -> str:
+    if requests.agreed(session.qmp):
+        return "balloon"
+    if session.agent:
+        return "agent"
+    if session.qga:
+        return "qga"
+    raise no_way(session.record)
+
+
 def no_way(machine: Machine) -> GuestError:
     """Return the error that nothing can have a guest drop its cache."""
-    if not machine.login:
+    if not (machine.login or machine.qga_socket):
         return GuestError(
             "guest and QEMU have not agreed on a way to drop the cache",
             hint="in the guest: echo 1 > /proc/sys/vm/drop_caches; both need fastballoon's series to do it from here",
         )
     return GuestError(
-        "guest and QEMU have no way to drop the cache, and the agent in the guest does not answer",
+        "guest and QEMU have no way to drop the cache, and no agent in the guest answers",
         hint="see: fastballoon vm console",
     )
 

@@ -39,7 +39,9 @@ class HostFloor:
         that. ``size`` if it can spare nothing, or does not say.
         """
         memory = self.session.guest_memory()
-        age = self.session.statistics.age_s if self.session.statistics else 0.0
+        age = self.session.guest_memory_age_s
+        if self.session.guest_memory_from != "statistics":
+            age = 0.0  # an agent tells what is so now
         if not memory or age is None or age > _STALE_SECONDS:
             self.reason = "the guest does not say how much memory it has left (--floor 0 asks for it all the same)"
             return size

@@ -63,7 +63,7 @@ def _status(record: Machine) -> dict[str, Any]:
         counters = device.counters()
         balloon = device.size()
         options = device.options()
-        drop_method = "balloon" if drop_cache.agreed(qmp) else "agent" if record.login else None
+        drop_method = "balloon" if drop_cache.agreed(qmp) else _agent(record)
         skip_method = free_pages.method(qmp, device)
         rss = record.process(qmp).rss()
     return {
@@ -87,13 +87,21 @@ def _status(record: Machine) -> dict[str, Any]:
     }
 
 
+def _agent(record: Machine) -> str | None:
+    """Return what there is in the guest to talk to, if it answers."""
+    if record.login:
+        return "agent"
+    return "qga" if record.qga_socket else None
+
+
 def _own(record: Machine) -> dict[str, Any]:
     """Return what not every kind of machine has."""
     match record:
         case Domain():
             return {"attached": False, "pid": None, "uri": record.uri, "uuid": record.running.uuid}
-        case Attached():
-            return {"attached": True, "pid": record.pid, "qmp_socket": str(record.qmp_socket)}
+        case Attached(login=login, qga_socket=qga):
+            guest = {"ssh": login and str(login), "qga_socket": qga and str(qga)}
+            return {"attached": True, "pid": record.pid, "qmp_socket": str(record.qmp_socket), **guest}
         case Record(spec=spec):
             own = {"ssh_port": spec.ssh_port, "directory": str(spec.directory)}
             return {"attached": False, "pid": record.pid, "qmp_socket": str(record.qmp_socket), **own}
