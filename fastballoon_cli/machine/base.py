@@ -80,9 +80,10 @@ class Machine(Protocol):
         """
         ...
 
-    def balloon(self, monitor: Monitor, /) -> Balloon:
+    def balloon(self, monitor: Monitor, facts: Facts | None = None, /) -> Balloon:
         """Return its balloon.
 
+        :param facts: what was asked already.
         :raise PreconditionError: it has none.
         """
         ...

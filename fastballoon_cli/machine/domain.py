@@ -111,7 +111,7 @@ class Domain:
                 hint=f"let it go on: virsh -c {self.uri} resume {shlex.quote(self.name)}",
             )
 
-    def balloon(self, monitor: Monitor) -> DomainBalloon:
+    def balloon(self, monitor: Monitor, _: Facts | None = None) -> DomainBalloon:
         """Return its balloon.
 
         :raise PreconditionError: it has none.

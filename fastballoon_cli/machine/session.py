@@ -69,7 +69,7 @@ class Session:
 
         :raise PreconditionError: it has none.
         """
-        return self.record.balloon(self.qmp)
+        return self.record.balloon(self.qmp, self.facts)
 
     @cached_property
     def process(self) -> Process:

@@ -1,17 +1,17 @@
 """Move a VM's balloon and say what it cost."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from fastballoon_cli.errors import PreconditionError, UsageError
+from fastballoon_cli.machine.reading import Reading, read
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import host_gain
 from fastballoon_cli.ops.host_floor import HostFloor, default_floor
 from fastballoon_cli.ops.provenance import provenance
-from fastballoon_cli.ops.resize import Driven, drive
+from fastballoon_cli.ops.resize import drive
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import migration
-from fastballoon_cli.qemu.balloon import Balloon, DeviceCounters, QueueCounters
+from fastballoon_cli.qemu.balloon import DeviceCounters, QueueCounters
 from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.results.timeline import HostSide, Timeline
 from fastballoon_cli.units import PAGE_BYTES, format_size
@@ -25,14 +25,6 @@ _REASONS = {
     "inflate_floor": "it leaves the guest its last available memory (the driver's floor_kbytes)",
     "inflate_exhausted": "the guest's kernel has no page left to give",
 }
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """The counters on both ends, None where a half is unmodified."""
-
-    host: DeviceCounters | None
-    guest: Mapping[str, int] | None
 
 
 def inflate(
@@ -146,32 +138,36 @@ def _move(
         )
     size = device.size()
     check(size, device.ram_bytes)
-    before = _read(session, device)
-    agreed = "page-bitmap" if before.host and before.host.page_bitmap else "pfn"
-    if method not in ("auto", agreed):
-        raise PreconditionError(_why_not(method, session, before), hint="use --method auto to take what there is")
     hello = session.ask("hello")
+    # A guest in need of memory is asked when it has some.
+    before = read(session, wait=target > size)
+    if method not in ("auto", before.method):
+        raise PreconditionError(_why_not(method, session, before), hint="use --method auto to take what there is")
     title = "Inflating" if operation == "inflate" else "Deflating"
     progress.step(f"{title} the balloon of '{session.record.name}'", float(abs(target - size)))
 
-    floor = floor_of(agreed)
+    floor = floor_of(before.method)
     driven = drive(
         session,
         device,
         target,
+        before,
         timeout=timeout,
         progress=progress,
-        why=lambda: _what_stops_it(session, before),
+        why=lambda: _what_stops_it(session, before.driver),
         floor=floor,
     )
-    after = _read(session, device)
-    timeline = _timeline(operation, driven.seconds, before, after, stamped=floor is None)
+    timeline = _timeline(operation, driven.seconds, before, driven.after, stamped=floor is None)
+    remarks = []
+    if operation == "inflate":
+        inhibited = _inhibited(session, before.device, driven.after.device)
+        remarks = host_gain.remarks(session.facts.memory_bytes, driven, inhibited=inhibited)
     return MoveResult(
         operation=operation,
         vm=session.record.name,
-        method=agreed,
+        method=before.method,
         target_bytes=target,
-        balloon_bytes=driven.balloon,
+        balloon_bytes=driven.moved,
         duration_s=timeline.duration_s,
         guest_cpu_s=driven.guest_cpu_s,
         phases_s=timeline.phases,
@@ -179,22 +175,18 @@ def _move(
         host_rss_bytes=driven.host_rss,
         guest_free_bytes=driven.guest_free,
         guest_memory=driven.guest_memory,
-        remarks=_remarks(session, driven, before, after) if operation == "inflate" else [],
+        remarks=remarks,
         provenance=provenance(session, hello or session.ask("hello"), device.options(), timeline.clock),
     )
 
 
-def _remarks(session: Session, driven: Driven, before: _Reading, after: _Reading) -> list[str]:
-    return host_gain.remarks(session.facts.memory_bytes, driven, inhibited=_inhibited(session, before, after))
-
-
-def _inhibited(session: Session, before: _Reading, after: _Reading) -> str | None:
+def _inhibited(session: Session, before: DeviceCounters | None, after: DeviceCounters | None) -> str | None:
     """Return why QEMU could discard nothing of what the guest gave, and what becomes of it; None if it could."""
-    if before.host and after.host and after.host.inflate.inhibited == before.host.inflate.inhibited:
+    if before and after and after.inflate.inhibited == before.inflate.inhibited:
         return None
-    if not after.host and not migration.snapshots(session.qmp):
+    if not after and not migration.snapshots(session.qmp):
         return None
-    if after.host and after.host.page_bitmap:
+    if after and after.page_bitmap:
         return "it must not discard memory at present, during a background snapshot, say; it does as soon as it may"
     return (
         "it must not discard memory at present, during a background snapshot, say; "
@@ -202,10 +194,10 @@ def _inhibited(session: Session, before: _Reading, after: _Reading) -> str | Non
     )
 
 
-def _why_not(method: str, session: Session, before: _Reading) -> str:
+def _why_not(method: str, session: Session, before: Reading) -> str:
     if method == "pfn":
         return "guest and QEMU agreed on page bitmaps, so page numbers are not spoken"
-    if before.host is None:
+    if before.device is None:
         return f"page bitmaps were not agreed on: this QEMU{_in_brackets(session.facts.qemu)} does not have them"
     option = session.balloon.options().get("x-page-bitmap")
     if not option:
@@ -217,30 +209,26 @@ def _in_brackets(variant: str | None) -> str:
     return f" ({variant})" if variant else ""
 
 
-def _what_stops_it(session: Session, before: _Reading) -> str | None:
+def _what_stops_it(session: Session, before: Mapping[str, int] | None) -> str | None:
     """Return what the driver says it lacks, if its counters tell of it."""
-    now = session.ask("balloon") if before.guest is not None else None
-    if now is None or before.guest is None:
+    now = session.ask("balloon") if before is not None else None
+    if now is None or before is None:
         return None
     for counter, reason in _REASONS.items():
-        if now.get(counter, 0) > before.guest.get(counter, 0):
+        if now.get(counter, 0) > before.get(counter, 0):
             return reason
     return None
 
 
-def _read(session: Session, device: Balloon) -> _Reading:
-    return _Reading(device.counters(), session.ask("balloon"))
-
-
-def _timeline(operation: str, watched: float, before: _Reading, after: _Reading, *, stamped: bool) -> Timeline:
+def _timeline(operation: str, watched: float, before: Reading, after: Reading, *, stamped: bool) -> Timeline:
     host = stamps = guest = None
-    if before.host and after.host:
-        host = (_side(operation, before.host), _side(operation, after.host))
+    if before.device and after.device:
+        host = (_side(operation, before.device), _side(operation, after.device))
         # Where nothing moved the stamps are those of an earlier move, and after several steps those of the last one.
         if stamped:
-            stamps = (after.host.target_ns, after.host.actual_ns) if watched else (0, 0)
-    if before.guest is not None and after.guest is not None:
-        guest = (before.guest, after.guest)
+            stamps = (after.device.target_ns, after.device.actual_ns) if watched else (0, 0)
+    if before.driver is not None and after.driver is not None:
+        guest = (before.driver, after.driver)
     return Timeline(operation=operation, watched_s=watched, stamps_ns=stamps, host=host, guest=guest)
 
 

@@ -1,10 +1,10 @@
 """Have a guest drop its cache and say what that gave."""
 
 import time
-from collections.abc import Mapping
 
 from fastballoon_cli.errors import FastballoonError, GuestError, NotInTimeError
 from fastballoon_cli.machine.base import Machine
+from fastballoon_cli.machine.reading import read
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.progress import Progress
@@ -48,10 +48,8 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     """
     session.require_running()
     _method(session)
-    hello, memory = session.ask("hello"), session.guest_memory()
+    hello, before = session.ask("hello"), read(session)
     method = _method(session)  # once more: an agent may have fallen silent
-    process = session.process
-    rss = process.rss()
     progress.step(f"Dropping the cache of '{session.record.name}'")
     begun = time.monotonic()
     told = None
@@ -62,8 +60,8 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     elif session.qga:
         session.qga.drop_caches(MODES[mode], timeout=timeout)
     seconds = time.monotonic() - begun
-    after = session.guest_memory()
-    cached = Change(_cached(memory), _cached(after))
+    after = read(session, after=True)
+    cached = Change(before.guest.droppable, after.guest.droppable)
     return DropCacheResult(
         vm=session.record.name,
         mode=mode,
@@ -71,8 +69,8 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
         duration_s=seconds,
         freed_bytes=max(0, -(cached.delta or 0)) if told is None else told,
         guest_cached_bytes=cached,
-        guest_free_bytes=Change(_free(memory), _free(after)),
-        host_rss_bytes=Change(rss, process.rss()),
+        guest_free_bytes=Change(before.guest.free, after.guest.free),
+        host_rss_bytes=Change(before.rss_bytes, after.rss_bytes),
         provenance=provenance(session, hello, session.balloon.options(), "poll"),
     )
 
@@ -118,16 +116,3 @@ def _ended(status: str, timeout: float) -> FastballoonError:
             hint="wait longer with --timeout, or look at the guest: fastballoon vm console",
         )
     return GuestError(_REASONS.get(status, f"the request ended with '{status}'"), hint=_HINTS.get(status))
-
-
-def _cached(memory: Mapping[str, int] | None) -> int | None:
-    """Return what could be dropped: shared memory counts as page cache, but stays."""
-    if memory is None:
-        return None
-    if "SReclaimable" not in memory:
-        return memory.get("Cached")  # of statistics, which know of no more
-    return memory["Cached"] - memory["Shmem"] + memory["Buffers"] + memory["SReclaimable"]
-
-
-def _free(memory: Mapping[str, int] | None) -> int | None:
-    return None if memory is None else memory.get("MemFree")

@@ -15,7 +15,7 @@ def remarks(memory_bytes: int, driven: Driven, *, inhibited: str | None) -> list
     :param memory_bytes: all of the guest's memory.
     :param inhibited: why QEMU could not discard what came, if it could not.
     """
-    given = driven.balloon.delta or 0
+    given = driven.moved.delta or 0
     if driven.host_rss.after is None:
         return ["what the host has gained is unknown: libvirt does not count memory in huge pages as resident"]
     gained = max(0, -(driven.host_rss.delta or 0))

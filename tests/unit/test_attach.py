@@ -54,7 +54,10 @@ def test_what_is_attached_is_asked_what_it_is_like(fastballoon, qemu, web):
     assert fastballoon("vm", "status", "web").returncode == 0
     # More memory is plugged in: nothing is remembered.
     qemu.memory *= 2
+    qemu.said.clear()
     assert json.loads(fastballoon("--json", "vm", "status", "web").stdout)["memory_bytes"] == 2 * GIB
+    # The device and what is said of the VM go by one answer.
+    assert [len(qemu.told(f"query-memory-{what}")) for what in ("size-summary", "devices")] == [1, 1]
 
 
 def test_its_balloon_is_moved_and_its_statistics_say_what_the_guest_has(fastballoon, qemu, web):
