@@ -52,7 +52,8 @@ def inflate(ctx: Context, target: int, method: str, floor: int | None, drop_cach
     """
     out = ctx.output
     if dry_run:
-        commands = dry.inflate(ctx.which, target, starts=starts_default_vm(ctx), drop_first=drop_cache)
+        starts = starts_default_vm(ctx)
+        commands = dry.inflate(ctx.which, target, method=method, floor=floor, starts=starts, drop_first=drop_cache)
         emit_dry_run(ctx, f"inflate to {target} bytes", commands)
         return
     start_default_vm(ctx)

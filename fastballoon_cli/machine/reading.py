@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastballoon_cli.machine.session import Session
-from fastballoon_cli.qemu.balloon import DeviceCounters
+from fastballoon_cli.qemu.balloon import DeviceCounters, agreed_on
 
 __all__ = ["GuestMemory", "Reading", "read"]
 
@@ -57,7 +57,7 @@ class Reading:
     @property
     def method(self) -> str:
         """What guest and QEMU have agreed on: ``page-bitmap`` or ``pfn``."""
-        return "page-bitmap" if self.device and self.device.page_bitmap else "pfn"
+        return agreed_on(self.device)
 
 
 def read(session: Session, *, after: bool = False, wait: bool = True) -> Reading:

@@ -1,6 +1,7 @@
 """Move a VM's balloon and say what it cost."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fastballoon_cli.errors import PreconditionError, UsageError
 from fastballoon_cli.machine.reading import Reading, read
@@ -11,12 +12,12 @@ from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.resize import drive
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import migration
-from fastballoon_cli.qemu.balloon import DeviceCounters, QueueCounters
+from fastballoon_cli.qemu.balloon import Balloon, DeviceCounters, QueueCounters, agreed_on
 from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.results.timeline import HostSide, Timeline
 from fastballoon_cli.units import PAGE_BYTES, format_size
 
-__all__ = ["METHODS", "check_deflate", "check_inflate", "deflate", "inflate"]
+__all__ = ["METHODS", "Plan", "check_inflate", "deflate", "inflate", "plan_deflate", "plan_inflate"]
 
 METHODS = ("auto", "page-bitmap", "pfn")
 #: The driver's counters of what keeps a balloon from growing, the weightiest first.
@@ -25,6 +26,24 @@ _REASONS = {
     "inflate_floor": "it leaves the guest its last available memory (the driver's floor_kbytes)",
     "inflate_exhausted": "the guest's kernel has no page left to give",
 }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A move of a balloon that can be made.
+
+    :ivar operation: ``inflate`` or ``deflate``.
+    :ivar size, target: bytes, at present and at the end.
+    :ivar method: what guest and QEMU have agreed on, one of :data:`METHODS`.
+    :ivar floor: bytes of available memory that the host leaves to the guest, by approaching the target in steps; 0: the
+        target is asked for at once.
+    """
+
+    operation: str
+    size: int
+    target: int
+    method: str
+    floor: int = 0
 
 
 def inflate(
@@ -47,24 +66,25 @@ def inflate(
     :raise PreconditionError: no driver in the guest, another method was agreed on, or the guest is paused.
     :raise TargetNotReachedError: the balloon stopped short; it stays at what it has reached.
     """
-    lent = session.facts.lent_bytes
-    return _move(
-        session,
-        "inflate",
-        target,
-        method,
-        timeout,
-        progress,
-        lambda size, ram: check_inflate(target, size, ram, lent),
-        lambda agreed: _floor(session, agreed, floor),
-    )
+    return _move(session, plan_inflate(session, target, method=method, floor=floor), timeout, progress)
 
 
-def _floor(session: Session, agreed: str, size: int | None) -> HostFloor | None:
-    if size is None:
+def plan_inflate(session: Session, target: int, *, method: str = "auto", floor: int | None = None) -> Plan:
+    """Return what an inflation is going to do; the parameters are those of :func:`inflate`.
+
+    :raise UsageError, PreconditionError: as :func:`inflate` does; but a guest that is paused is no error yet.
+    """
+    device = _with_driver(session)
+    size = device.size()
+    check_inflate(target, size, device.ram_bytes, session.facts.lent_bytes)
+    counters = device.counters()
+    agreed = agreed_on(counters)
+    if method not in ("auto", agreed):
+        raise PreconditionError(_why_not(method, session, counters), hint="use --method auto to take what there is")
+    if floor is None:
         # A driver that speaks in page bitmaps has a floor of its own.
-        size = 0 if session.ours or agreed != "pfn" else default_floor(session.facts.memory_bytes)
-    return HostFloor(session, size) if size else None
+        floor = 0 if session.ours or agreed != "pfn" else default_floor(session.facts.memory_bytes)
+    return Plan("inflate", size, target, agreed, floor)
 
 
 def check_inflate(target: int, size: int, ram: int, lent: int = 0) -> None:
@@ -99,20 +119,32 @@ def deflate(session: Session, target: int = 0, *, timeout: float = 120.0, progre
     :raise PreconditionError: no driver in the guest.
     :raise TargetNotReachedError: the guest is paused, or did not take its memory back in time; it still can.
     """
-    return _move(session, "deflate", target, "auto", timeout, progress, lambda size, _ram: check_deflate(target, size))
+    return _move(session, plan_deflate(session, target), timeout, progress)
 
 
-def check_deflate(target: int, size: int) -> None:
-    """Check a deflation of a balloon that has ``size`` bytes.
+def plan_deflate(session: Session, target: int = 0) -> Plan:
+    """Return what a deflation to ``target`` bytes is going to do.
 
-    :raise UsageError: a target that cannot be.
+    :raise UsageError, PreconditionError: as :func:`deflate` does.
     """
     _check_multiple(target)
+    device = _with_driver(session)
+    size = device.size()
     if target > size:
         raise UsageError(
             f"the balloon holds {format_size(size)}, less than {format_size(target)}",
             hint=f"to grow it: fastballoon inflate --target {target}",
         )
+    return Plan("deflate", size, target, agreed_on(device.counters()))
+
+
+def _with_driver(session: Session) -> Balloon:
+    if not session.balloon.has_driver():
+        raise PreconditionError(
+            "no driver in the guest has taken the balloon device",
+            hint="the guest's kernel needs CONFIG_VIRTIO_BALLOON; see: fastballoon vm console",
+        )
+    return session.balloon
 
 
 def _check_multiple(target: int) -> None:
@@ -120,44 +152,24 @@ def _check_multiple(target: int) -> None:
         raise UsageError(f"{target} bytes is no multiple of 4 KiB", hint="a balloon is made of 4 KiB pages")
 
 
-def _move(
-    session: Session,
-    operation: str,
-    target: int,
-    method: str,
-    timeout: float,
-    progress: Progress,
-    check: Callable[[int, int], None],
-    floor_of: Callable[[str], HostFloor | None] = lambda _: None,
-) -> MoveResult:
-    device = session.balloon
-    if not device.has_driver():
-        raise PreconditionError(
-            "no driver in the guest has taken the balloon device",
-            hint="the guest's kernel needs CONFIG_VIRTIO_BALLOON; see: fastballoon vm console",
-        )
-    size = device.size()
-    check(size, device.ram_bytes)
+def _move(session: Session, plan: Plan, timeout: float, progress: Progress) -> MoveResult:
+    operation, device = plan.operation, session.balloon
     hello = session.ask("hello")
     # A guest in need of memory is asked when it has some.
-    before = read(session, wait=target > size)
-    if method not in ("auto", before.method):
-        raise PreconditionError(_why_not(method, session, before), hint="use --method auto to take what there is")
+    before = read(session, wait=plan.target > plan.size)
     title = "Inflating" if operation == "inflate" else "Deflating"
-    progress.step(f"{title} the balloon of '{session.record.name}'", float(abs(target - size)))
-
-    floor = floor_of(before.method)
+    progress.step(f"{title} the balloon of '{session.record.name}'", float(abs(plan.target - plan.size)))
     driven = drive(
         session,
         device,
-        target,
+        plan.target,
         before,
         timeout=timeout,
         progress=progress,
         why=lambda: _what_stops_it(session, before.driver),
-        floor=floor,
+        floor=HostFloor(session, plan.floor) if plan.floor else None,
     )
-    timeline = _timeline(operation, driven.seconds, before, driven.after, stamped=floor is None)
+    timeline = _timeline(operation, driven.seconds, before, driven.after, stamped=not plan.floor)
     remarks = []
     if operation == "inflate":
         inhibited = _inhibited(session, before.device, driven.after.device)
@@ -165,8 +177,8 @@ def _move(
     return MoveResult(
         operation=operation,
         vm=session.record.name,
-        method=before.method,
-        target_bytes=target,
+        method=plan.method,
+        target_bytes=plan.target,
         balloon_bytes=driven.moved,
         duration_s=timeline.duration_s,
         guest_cpu_s=driven.guest_cpu_s,
@@ -194,10 +206,10 @@ def _inhibited(session: Session, before: DeviceCounters | None, after: DeviceCou
     )
 
 
-def _why_not(method: str, session: Session, before: Reading) -> str:
+def _why_not(method: str, session: Session, counters: DeviceCounters | None) -> str:
     if method == "pfn":
         return "guest and QEMU agreed on page bitmaps, so page numbers are not spoken"
-    if before.device is None:
+    if counters is None:
         return f"page bitmaps were not agreed on: this QEMU{_in_brackets(session.facts.qemu)} does not have them"
     option = session.balloon.options().get("x-page-bitmap")
     if not option:

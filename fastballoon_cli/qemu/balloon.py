@@ -9,7 +9,7 @@ from fastballoon_cli.errors import PreconditionError, QmpError
 from fastballoon_cli.qemu import memory
 from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
-__all__ = ["Balloon", "BalloonDevice", "DeviceCounters", "GuestStats", "QueueCounters"]
+__all__ = ["Balloon", "BalloonDevice", "DeviceCounters", "GuestStats", "QueueCounters", "agreed_on"]
 
 #: From here on a figure of the guest is -1: it does not tell it.
 _UNKNOWN = 1 << 63
@@ -58,6 +58,11 @@ class GuestStats:
     interval_s: int
     age_s: float | None
     values: Mapping[str, int]
+
+
+def agreed_on(counters: DeviceCounters | None) -> str:
+    """Return how guest and QEMU have agreed to speak of pages: in a ``page-bitmap``, or by ``pfn``."""
+    return "page-bitmap" if counters and counters.page_bitmap else "pfn"
 
 
 class Balloon(Protocol):

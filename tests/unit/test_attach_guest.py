@@ -88,6 +88,10 @@ def test_a_login_is_kept_and_the_agent_says_what_the_guest_has(attach, ok, fastb
     assert len(guest.asked) > asked
     assert ok("drop-cache")["method"] == "agent"
     assert "drop_caches" in guest.asked
+    # What a dry run prints is no command that is refused for a VM that was attached.
+    (line,) = ok("drop-cache", "--dry-run")["commands"]
+    assert line.startswith("ssh -i ")
+    assert line.endswith(f"ssh://{guest.login} 'echo 1 > /proc/sys/vm/drop_caches'")
 
 
 def test_the_floor_is_kept_by_what_the_agent_says(attach, fastballoon, guest):
@@ -164,6 +168,8 @@ def test_qemus_guest_agent_says_what_the_guest_has_and_drops_its_cache(attach, o
     assert result["guest_free_bytes"]["before"] == 409600 * KIB
     assert (result["provenance"]["guest_memory_from"], result["provenance"]["guest_memory_age_s"]) == ("qga", None)
     assert qemu.told("qom-set") == []
+    (line,) = ok("drop-cache", "--mode", "all", "--dry-run")["commands"]
+    assert line.endswith("in the guest: echo 3 > /proc/sys/vm/drop_caches")
     dropped = ok("drop-cache", "--mode", "all")
     assert (dropped["method"], dropped["freed_bytes"]) == ("qga", 0)
     assert qga.written == {"/proc/sys/vm/drop_caches": "3\n"}
