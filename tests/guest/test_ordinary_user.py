@@ -105,7 +105,7 @@ class User:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=280,
             check=False,
         )
 
@@ -143,7 +143,7 @@ def user():
 @pytest.fixture(scope="module")
 def vm(user):
     """A VM of theirs."""
-    return user.ok("vm", "start", "--name", "own", "--memory", "512M")
+    return user.ok("--timeout", "240", "vm", "start", "--name", "own", "--memory", "512M")
 
 
 def test_what_they_start_is_their_own_and_lies_in_their_folders(user, vm):
