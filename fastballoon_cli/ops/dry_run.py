@@ -21,7 +21,7 @@ from fastballoon_cli.ops.host_floor import short, steps
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import drop_cache as requests
 from fastballoon_cli.qemu.monitor import Monitor
-from fastballoon_cli.units import format_size
+from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["Vm", "deflate", "drop_cache", "inflate", "looking"]
 
@@ -99,8 +99,8 @@ def _approach(vm: Vm, session: Session, plan: balloon.Plan) -> list[str]:
 
     if not plan.floor:
         return [ask(plan.target)]
-    told = session.balloon.stats().values
-    available = told.get("stat-available-memory", told.get("stat-free-memory"))
+    told = session.balloon.stats()
+    available = told.values.get("stat-available-memory", told.values.get("stat-free-memory"))
     keeps = f"# in steps, by what the guest says it has available: it keeps {format_size(plan.floor)}"
     if available is None:
         return [f"{keeps}; it has said nothing yet", ask(plan.target)]
@@ -108,7 +108,8 @@ def _approach(vm: Vm, session: Session, plan: balloon.Plan) -> list[str]:
     reached = sizes[-1] if sizes else plan.size
     left = available - (reached - plan.size)
     ends = [] if reached == plan.target else [f"# no further, if {short(left, plan.floor)}"]
-    return [f"{keeps} of {format_size(available)}", *map(ask, sizes), *ends]
+    said = f"{keeps} of {format_size(available)}, as of {format_duration(told.age_s or 0.0)} ago"
+    return [said, *map(ask, sizes), *ends]
 
 
 def deflate(which: str | Domain, target: int) -> list[str]:
