@@ -88,6 +88,11 @@ def _interrupt_on_signals() -> None:
         # What runs under nohup goes on when its terminal goes.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Ctrl-C is not for a shell's job in the background. It is blocked instead of ignored: an event loop has a
+        # handler for it only where it is not ignored, and the other signals need that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

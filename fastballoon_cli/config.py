@@ -11,11 +11,28 @@ __all__ = ["cache_dir", "load_defaults", "runtime_dir"]
 
 
 def cache_dir() -> Path:
-    """Return the folder of sources, trees and artifacts: ``FASTBALLOON_CACHE``, or below the user's cache folder."""
+    """Return the folder of sources, trees and artifacts: ``FASTBALLOON_CACHE``, or below the user's cache folder.
+
+    :raise PreconditionError: neither is known.
+    """
     if own := os.environ.get("FASTBALLOON_CACHE"):
         return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fastballoon"
+    base = _folder("XDG_CACHE_HOME", ".cache")
+    if base is None:
+        raise PreconditionError(
+            "there is no home folder to keep builds in", hint="set FASTBALLOON_CACHE, or HOME, to a folder of yours"
+        )
+    return base / "fastballoon"
+
+
+def _folder(variable: str, below_home: str) -> Path | None:
+    """Return one of the user's own folders; None for a user whom the system does not know."""
+    if base := os.environ.get(variable):
+        return Path(base)
+    try:
+        return Path.home() / below_home
+    except RuntimeError:
+        return None
 
 
 def runtime_dir() -> Path:
@@ -51,9 +68,9 @@ def load_defaults() -> dict[str, Any]:
     :raise UsageError: it is not TOML, or the named file cannot be read.
     """
     named = os.environ.get("FASTBALLOON_CONFIG")
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    path = Path(named) if named else Path(base) / "fastballoon" / "config.toml"
-    if not named and not path.exists():
+    base = _folder("XDG_CONFIG_HOME", ".config")
+    path = Path(named) if named else base and base / "fastballoon" / "config.toml"
+    if path is None or (not named and not path.exists()):
         return {}
     try:
         read = tomllib.loads(path.read_text())

@@ -79,6 +79,7 @@ def main(argv: list[str]) -> int:
     orphaned, command = argv[3 : 3 + words], argv[4 + words :]
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wake = _wake_on_child_end()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the tool may not be meant by it, but the command is
     try:
         # Own session: Ctrl-C on the terminal reaches the tool, which then decides.
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)

@@ -7,9 +7,8 @@ import click
 from fastballoon_cli import __version__
 from fastballoon_cli.cli.common import Context, complete_vm
 from fastballoon_cli.cli.lazy import LazyGroup
+from fastballoon_cli.cli.login import login_of, login_options
 from fastballoon_cli.cli.output import Output
-from fastballoon_cli.errors import UsageError
-from fastballoon_cli.guest.login import parse
 
 __all__ = ["root"]
 
@@ -19,7 +18,7 @@ _COMMANDS = {
     "compare": "fastballoon_cli.cli.compare:compare",
     "deflate": "fastballoon_cli.cli.balloon:deflate",
     "doctor": "fastballoon_cli.cli.doctor:doctor",
-    "drop-cache": "fastballoon_cli.cli.cache:drop_cache",
+    "drop-cache": "fastballoon_cli.cli.drop_cache:drop_cache",
     "inflate": "fastballoon_cli.cli.balloon:inflate",
     "migrate": "fastballoon_cli.cli.migrate:migrate",
     "report": "fastballoon_cli.cli.report:report",
@@ -47,11 +46,7 @@ _COMMANDS = {
     metavar="URI",
     help="Work on domains of libvirt, as virsh does: qemu:///system, qemu+ssh://host/system, ...",
 )
-@click.option("--ssh", metavar="[USER@]HOST[:PORT]",
-              help="How to log in to a domain's guest, if fastballoon's agent runs in it.")  # fmt: skip
-@click.option("--identity", type=click.Path(path_type=Path), metavar="FILE", help="The private key for --ssh.")
-@click.option("--known-hosts", type=click.Path(path_type=Path), default=Path("~/.ssh/known_hosts"), show_default=True,
-              metavar="FILE", help="Where the guest's host key is, for --ssh.")  # fmt: skip
+@login_options("a domain's guest")
 @click.option(
     "--json",
     "as_json",
@@ -96,9 +91,5 @@ def root(
     # The same one writes an error, and knows of the bar that is on the terminal then.
     output = ctx.obj if isinstance(ctx.obj, Output) else Output()
     output.as_json = as_json
-    login = None
-    if ssh is not None:
-        if identity is None:
-            raise UsageError("--ssh needs a private key", hint="say which: --identity ~/.ssh/id_ed25519")
-        login = parse(ssh, key=identity.expanduser(), known_hosts=known_hosts.expanduser())
+    login = login_of(ssh, identity, known_hosts)
     ctx.obj = Context(vm=vm_name, connect=connect, login=login, timeout=timeout, verbose=verbose, output=output)

@@ -11,7 +11,8 @@ from fastballoon_cli.cli.common import (
     starts_default_vm,
 )
 from fastballoon_cli.machine.session import hold
-from fastballoon_cli.ops import balloon, cache
+from fastballoon_cli.ops import balloon
+from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.ops import dry_run as dry
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.single import single_section
@@ -53,7 +54,8 @@ def inflate(ctx: Context, target: int, method: str, floor: int | None, drop_cach
     """
     out = ctx.output
     if dry_run:
-        commands = dry.inflate(ctx.which, target, starts=starts_default_vm(ctx), drop_first=drop_cache)
+        starts = starts_default_vm(ctx)
+        commands = dry.inflate(ctx.which, target, method=method, floor=floor, starts=starts, drop_first=drop_cache)
         emit_dry_run(ctx, f"inflate to {target} bytes", commands)
         return
     start_default_vm(ctx)

@@ -14,8 +14,9 @@ from fastballoon_cli.cli.common import SIZE, Context, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.errors import InterruptedByUser
 from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
-from fastballoon_cli.ops import bench as ops
-from fastballoon_cli.ops.variants import CHOICES, DEFAULTS
+from fastballoon_cli.ops.bench import run as running
+from fastballoon_cli.ops.bench.plan import GUEST_STATES, Bench
+from fastballoon_cli.ops.bench.variants import CHOICES, DEFAULTS
 from fastballoon_cli.results.files import ResultFile, save
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.report import report
@@ -90,7 +91,7 @@ def options_of(scenario: str) -> Callable[[Callable[..., None]], Callable[..., N
         )
         options.insert(3, target)
     if scenario != "migrate":
-        states = ("cached", "cached-large") if scenario == "drop-cache" else ops.GUEST_STATES
+        states = ("cached", "cached-large") if scenario == "drop-cache" else GUEST_STATES
         state = click.option(
             "--guest-state",
             type=click.Choice(states),
@@ -162,7 +163,7 @@ def run(
     **rest: Any,
 ) -> None:
     """Run a bench and write its Result file; the options are those of :func:`options_of` and of the scenario."""
-    plan = ops.Bench(
+    plan = Bench(
         scenario=scenario,
         variants=variants,
         init_on_alloc=init_on_alloc == "1",
@@ -175,7 +176,7 @@ def run(
     path = out or Path(f"bench-{scenario}-{plan.guest_state}-{datetime.now():%Y%m%d-%H%M%S}.json")
     # A folder that can't be written to is said now, not when everything has been measured.
     TemporaryFile(dir=path.parent).close()
-    result = ops.run(plan, ctx.output, lambda so_far: save(path, so_far.document()))
+    result = running.run(plan, ctx.output, lambda so_far: save(path, so_far.document()))
     document = result.document()
     save(path, document)
     ctx.output.emit(document, *terminal(report([ResultFile(path, "bench", result)]).sections))

@@ -9,7 +9,7 @@ from fastballoon_cli.aside import write_whole
 from fastballoon_cli.cli.bench import warn_if_busy
 from fastballoon_cli.cli.common import Context, pass_context
 from fastballoon_cli.errors import InterruptedByUser
-from fastballoon_cli.ops import bench_all as ops
+from fastballoon_cli.ops.bench import suite
 from fastballoon_cli.results.files import load
 from fastballoon_cli.results.model import SCHEMA_VERSION
 from fastballoon_cli.results.page.files import markdown
@@ -47,7 +47,7 @@ def bench_all(ctx: Context, quick: bool, accel: str, out_dir: Path) -> None:
     out = ctx.output
     warn_if_busy(ctx)
     out_dir.mkdir(parents=True, exist_ok=True)
-    outcome = ops.run(ops.steps(quick=quick, accel=accel), out_dir, out)
+    outcome = suite.run(suite.steps(quick=quick, accel=accel), out_dir, out)
     for path in outcome.resumed:
         out.say(f"was there: {path}")
     document = {

@@ -6,7 +6,7 @@ import click
 
 from fastballoon_cli.cli.bench import options_of, run
 from fastballoon_cli.cli.common import RATE, SIZE, Context, pass_context
-from fastballoon_cli.ops.bench import MIGRATE_STATES
+from fastballoon_cli.ops.bench.plan import MIGRATE_STATES
 
 __all__ = ["bench_migrate"]
 

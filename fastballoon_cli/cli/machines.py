@@ -14,6 +14,7 @@ from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["list_table", "state_of", "status_table"]
 
+_DROPPERS = {None: "nothing", "balloon": "the balloon", "agent": "the agent", "qga": "QEMU's guest agent"}
 _COLUMNS = ("name", "state", "variant", "memory", "balloon", "host RSS", "method", "accel", "pid")
 
 
@@ -87,12 +88,16 @@ def status_table(status: dict[str, Any]) -> Table:
     table.add_row("memory, CPUs", f"{format_size(status['memory_bytes'])}, {status['cpus']} ({status['accel']})")
     table.add_row("balloon", f"{format_size(status['balloon_bytes'])} ({status['method']})")
     dropper = status["drop_cache_method"]
-    table.add_row("cache dropped by", f"the {dropper}" if dropper else "nothing")
+    table.add_row("cache dropped by", _DROPPERS[dropper])
     table.add_row("free pages skipped by", status["skip_free_method"] or "nothing")
     table.add_row("host memory (RSS)", _size(status["host_rss_bytes"]))
     table.add_row("guest's statistics", _stats(status["guest_stats"]))
     options = ", ".join(f"{k}={'on' if v else 'off'}" for k, v in status["device_options"].items())
     table.add_row("device options", options or "not asked for: its XML names none of fastballoon's")
+    if status.get("ssh"):
+        table.add_row("guest's login", status["ssh"])
+    if status.get("qga_socket"):
+        table.add_row("guest agent (QEMU's)", status["qga_socket"])
     if "ssh_port" in status:
         table.add_row("SSH port", f"127.0.0.1:{status['ssh_port']}")
     return table

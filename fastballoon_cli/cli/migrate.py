@@ -15,7 +15,7 @@ from fastballoon_cli.errors import UsageError
 from fastballoon_cli.libvirt.migration import Way
 from fastballoon_cli.machine.domain import Domain
 from fastballoon_cli.machine.session import hold, open_monitor
-from fastballoon_cli.ops import cache
+from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.ops import dry_migrate as dry
 from fastballoon_cli.ops import migrate as ops
 from fastballoon_cli.ops import migrate_domain as domains

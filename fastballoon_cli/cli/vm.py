@@ -12,6 +12,7 @@ from fastballoon_cli.build import BOOTABLE, COMMON
 from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import DEFAULT_URI, SIZE, Context, complete_vm, emit_dry_run, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
+from fastballoon_cli.cli.login import login_of, login_options
 from fastballoon_cli.cli.machines import list_table, state_of, status_table
 from fastballoon_cli.cli.markup import escape
 from fastballoon_cli.errors import FastballoonError, VmLostError
@@ -129,18 +130,38 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
 @click.argument("name")
 @click.option("--qmp", "socket", required=True, type=click.Path(path_type=Path), metavar="SOCKET",
               help="The monitor of its QEMU, which nobody else is connected to.")  # fmt: skip
+@click.option("--qga", "qga_socket", type=click.Path(path_type=Path), metavar="SOCKET",
+              help="The socket of QEMU's guest agent, which nobody else is connected to.")  # fmt: skip
+@login_options("its guest")
 @pass_context
-def attach(ctx: Context, name: str, socket: Path) -> None:
+def attach(
+    ctx: Context,
+    name: str,
+    socket: Path,
+    qga_socket: Path | None,
+    ssh: str | None,
+    identity: Path | None,
+    known_hosts: Path,
+) -> None:
     """Give a VM that something else has started a name for --vm.
 
-    Nothing about it changes. Its balloon is moved as any other's, and the guest's memory is read from the balloon's
+    Nothing about it changes. Its balloon is moved as any other's. What the guest has is told by fastballoon's agent
+    (--ssh), or by QEMU's guest agent (--qga); without them, or while they do not answer, it is read from the balloon's
     statistics. Its monitor is in use only while a command works with it.
 
     \b
     Example:
       fastballoon vm attach web --qmp /run/web/qmp.sock
+      fastballoon vm attach web --qmp /run/web/qmp.sock --ssh root@10.0.0.7 --identity ~/.ssh/id_ed25519
     """
-    attaching.attach(ctx.own(name), socket, ctx.output)
+    attaching.attach(
+        ctx.own(name),
+        socket,
+        ctx.output,
+        login=login_of(ssh, identity, known_hosts) or ctx.login,
+        qga_socket=qga_socket,
+        timeout=ctx.timeout or attaching.LOGIN_SECONDS,
+    )
     document = vm_status.status(name)
     ctx.output.emit(document, status_table(document))
 
@@ -155,7 +176,7 @@ def detach(ctx: Context, name: str) -> None:
     Example:
       fastballoon vm detach web
     """
-    attaching.detach(ctx.own(name))
+    attaching.detach(ctx.own(name), ctx.output)
     ctx.output.emit({"schema_version": 1, "detached": name}, f"detached: {name}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import paramiko
 
 from fastballoon_cli.errors import GuestError
-from fastballoon_cli.guest.answers import check
+from fastballoon_cli.guest.answers import check, printable
 from guest_agent import PORT
 
 __all__ = ["AgentClient"]
@@ -26,17 +26,20 @@ class AgentClient:
 
     :param transport: an authenticated connection.
     :param timeout: seconds for an answer, unless a call says otherwise.
+    :param patience: seconds for the channel.
     :param hint: what to do about an agent that does not answer; it says why it fails on the guest's console.
     :raise GuestError: the agent is not there.
     """
 
-    def __init__(self, transport: paramiko.Transport, *, timeout: float = 10.0, hint: str | None = None) -> None:
+    def __init__(
+        self, transport: paramiko.Transport, *, timeout: float = 10.0, patience: float = 10.0, hint: str | None = None
+    ) -> None:
         self._timeout, self._hint = timeout, hint
         self._transport = transport
         self._last_id = 0
         self._buffer = b""
         try:
-            self._channel = transport.open_channel("direct-tcpip", _ADDRESS, ("127.0.0.1", 0), timeout=timeout)
+            self._channel = transport.open_channel("direct-tcpip", _ADDRESS, ("127.0.0.1", 0), timeout=patience)
         except (paramiko.SSHException, EOFError) as e:
             transport.close()
             raise GuestError("the guest's agent is not there", hint=hint, details=str(e)) from e
@@ -83,7 +86,7 @@ class AgentClient:
                     if on_progress:
                         on_progress(answer["progress"])
                 elif "error" in answer:
-                    raise GuestError(f"the agent could not do '{verb}': {_printable(str(answer['error']))}")
+                    raise GuestError(f"the agent could not do '{verb}': {printable(str(answer['error']))}")
                 else:
                     return check(verb, answer.get("result"))
         except (OSError, EOFError, paramiko.SSHException) as e:
@@ -112,11 +115,6 @@ class AgentClient:
         if not isinstance(answer, dict):
             raise GuestError(
                 f"the agent's answer to '{verb}' makes no sense",
-                details=_printable(line[:200].decode(errors="replace")),
+                details=printable(line[:200].decode(errors="replace")),
             )
         return answer
-
-
-def _printable(text: str) -> str:
-    """Return a guest's words without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:_MOST_SAID])

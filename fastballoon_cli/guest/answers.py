@@ -5,7 +5,9 @@ from typing import Any
 
 from fastballoon_cli.errors import GuestError
 
-__all__ = ["check"]
+__all__ = ["check", "printable"]
+
+_MOST_SAID = 500
 
 _Check = Callable[[Any], bool]
 
@@ -18,6 +20,11 @@ def check(verb: str, answer: Any) -> Any:
     if verb in _CHECKS and not _CHECKS[verb](answer):
         raise GuestError(f"the guest's answer to '{verb}' makes no sense", details=repr(answer)[:200])
     return answer
+
+
+def printable(text: str) -> str:
+    """Return a guest's words without what a terminal would obey, and not too many of them."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_MOST_SAID])
 
 
 def _number(value: Any) -> bool:

@@ -30,6 +30,11 @@ class Login:
     user: str = "root"
     alias: str | None = None
 
+    def __str__(self) -> str:
+        """Return it as :func:`parse` takes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}:{self.port}"
+
 
 def parse(text: str, *, key: Path, known_hosts: Path) -> Login:
     """Return a login of ``[USER@]HOST[:PORT]``.

@@ -13,6 +13,8 @@ from fastballoon_cli.guest.login import SSH_PORT, Login
 __all__ = ["connect"]
 
 _PREFERRED = "ssh-ed25519"
+#: For exchanging keys and logging in, after the first word: one that is slow at it is not silent.
+_HANDSHAKE_SECONDS = 3.0
 #: Kind of a host key -> how it signs (RFC 8332), where that has another name.
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
@@ -25,9 +27,9 @@ def connect(
 ) -> paramiko.Transport:
     """Return an authenticated connection to the guest's sshd, trying until it is up.
 
-    :param timeout: seconds to go on trying.
+    :param timeout: seconds to go on trying, until it has said its first word.
     :param alive: called between tries; raises when it is pointless to go on.
-    :param hint: what to do about a guest that does not answer.
+    :param hint: what to do about a guest of the tool's own image that does not answer.
     :raise GuestError: no connection in time, another host key, or the key was refused.
     :raise PreconditionError: a key cannot be read.
     """
@@ -41,13 +43,17 @@ def connect(
         try:
             return _try(login, pinned, key, timeout=min(10.0, max(1.0, deadline - time.monotonic())))
         except paramiko.AuthenticationException as e:
-            raise GuestError("the guest refused this VM's SSH key", details=str(e)) from e
+            raise GuestError(
+                f"the guest does not let {login.user} log in with the key {login.key}",
+                hint=_hint(login, hint),
+                details=str(e),
+            ) from e
         except (OSError, EOFError, paramiko.SSHException) as e:
             alive()
             if time.monotonic() > deadline:
                 raise GuestError(
-                    f"the guest's SSH did not answer within {timeout:g} s",
-                    hint=hint,
+                    f"the guest's SSH did not answer within {timeout:.3g} s",
+                    hint=_hint(login, hint),
                     details=str(e) or None,
                 ) from e
             time.sleep(0.05)
@@ -59,18 +65,25 @@ def _try(login: Login, pinned: paramiko.PKey, key: paramiko.PKey, *, timeout: fl
         # A request is one small packet and its answer another: Nagle would hold each back for 40 ms.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = paramiko.Transport(sock)
-        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+        transport.banner_timeout = timeout
+        transport.handshake_timeout = transport.auth_timeout = timeout + _HANDSHAKE_SECONDS
         # The guest is to show the kind of key that is known of it, whichever it has beside that.
         transport.get_security_options().key_types = _SIGNATURES.get(pinned.get_name(), (pinned.get_name(),))
-        transport.start_client(timeout=timeout)
+        transport.start_client(timeout=timeout + _HANDSHAKE_SECONDS)
         if transport.get_remote_server_key() != pinned:
             transport.close()
-            raise GuestError("the guest showed another host key than the one made for this VM")
+            raise GuestError(f"the guest showed another host key than the one in {login.known_hosts}")
         transport.auth_publickey(login.user, key)
         return transport
     except BaseException:
         sock.close()
         raise
+
+
+def _hint(login: Login, own: str | None) -> str | None:
+    if login.alias:
+        return own
+    return f"try it by hand: ssh -p {login.port} -i {login.key} {login.user}@{login.host}"
 
 
 def _host_key(login: Login) -> paramiko.PKey:

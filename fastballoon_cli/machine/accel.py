@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from fastballoon_cli.aside import write_whole
@@ -55,7 +56,8 @@ def _why_not_kvm(
     except subprocess.TimeoutExpired:
         # Nothing to be remembered: the host may have been busy.
         return f"a guest kernel did not boot within {_PROBE_SECONDS} s"
-    write_whole(remembered, json.dumps({"key": key, "reason": reason}))
+    with suppress(OSError):  # the cache may be another user's
+        write_whole(remembered, json.dumps({"key": key, "reason": reason}))
     return reason
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.guest.login import Login
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import facts
 from fastballoon_cli.machine.facts import Facts
@@ -28,17 +29,16 @@ class Attached(LocalQemu):
 
     :ivar qmp_socket: its monitor; the only one that is known, so that whoever looks has to wait for whoever works.
     :ivar pid, started: QEMU's process; the start time keeps a recycled pid from being taken for it.
+    :ivar login: how to log in to its guest, where our agent is; None if nobody has said it.
+    :ivar qga_socket: of QEMU's guest agent; None if nobody has said that there is one.
     """
 
     name: str
     qmp_socket: Path
     pid: int
     started: int
-
-    @property
-    def login(self) -> None:
-        """Nobody has said how to log in to the guest."""
-        return None
+    login: Login | None = None
+    qga_socket: Path | None = None
 
     def not_ours(self) -> PreconditionError:
         """Return the error that something is for VMs that were started here."""

@@ -1,6 +1,7 @@
 """What a machine is: a QEMU that runs, whoever has started it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from fastballoon_cli.errors import PreconditionError
@@ -43,6 +44,11 @@ class Machine(Protocol):
         """How to log in to its guest, where an agent is; None if nobody has said it."""
         ...
 
+    @property
+    def qga_socket(self) -> Path | None:
+        """The socket of QEMU's guest agent; None if nobody has said that there is one."""
+        ...
+
     def require_alive(self) -> None:
         """Raise :class:`VmLostError` if QEMU has ended."""
         ...
@@ -78,9 +84,10 @@ class Machine(Protocol):
         """
         ...
 
-    def balloon(self, monitor: Monitor, /) -> Balloon:
+    def balloon(self, monitor: Monitor, facts: Facts | None = None, /) -> Balloon:
         """Return its balloon.
 
+        :param facts: what was asked already.
         :raise PreconditionError: it has none.
         """
         ...

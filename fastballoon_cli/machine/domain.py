@@ -37,6 +37,11 @@ class Domain:
         return self.running.name
 
     @property
+    def qga_socket(self) -> None:
+        """Of a domain the agent's socket is libvirt's own."""
+        return None
+
+    @property
     def uri(self) -> str:
         """Where it runs, as libvirt writes it."""
         return self.running.connection.uri
@@ -110,7 +115,7 @@ class Domain:
                 hint=f"let it go on: virsh -c {self.uri} resume {shlex.quote(self.name)}",
             )
 
-    def balloon(self, monitor: Monitor) -> DomainBalloon:
+    def balloon(self, monitor: Monitor, _: Facts | None = None) -> DomainBalloon:
         """Return its balloon.
 
         :raise PreconditionError: it has none.

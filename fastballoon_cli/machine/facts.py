@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastballoon_cli.qemu import memory
 from fastballoon_cli.qemu.monitor import Monitor
 
 __all__ = ["Facts", "ask"]
@@ -16,6 +17,7 @@ class Facts:
     :ivar memory_bytes: all of the guest's memory, what was plugged in included.
     :ivar accel: ``kvm`` or ``tcg``.
     :ivar lent_bytes: how much of it virtio-mem lends at most, which no balloon takes.
+    :ivar ballooned_bytes: what a balloon is counted against; None where that was not asked.
     :ivar kernel, qemu: variant of either half, such as ``fast`` or ``stock``; None where this tool has built neither.
     :ivar host: the name of the host that it runs on, where that is not this one.
     :ivar built: facts about the artifacts, for a result's provenance; the version of QEMU at least.
@@ -26,6 +28,7 @@ class Facts:
     cpus: int
     accel: str
     lent_bytes: int = 0
+    ballooned_bytes: int | None = None
     kernel: str | None = None
     qemu: str | None = None
     built: Mapping[str, Any] = field(default_factory=dict)
@@ -38,14 +41,14 @@ def ask(name: str, qmp: Monitor) -> Facts:
     :raise QmpError: it does not answer, or is older than 2.12.
     :raise VmLostError: it has ended.
     """
-    memory = qmp.execute("query-memory-size-summary")
-    devices = qmp.execute("query-memory-devices")
+    sizes = memory.ask(qmp)
     return Facts(
         name=name,
-        memory_bytes=int(memory["base-memory"]) + int(memory.get("plugged-memory", 0)),
+        memory_bytes=sizes.total,
         cpus=len(qmp.execute("query-cpus-fast")),
         accel="kvm" if qmp.execute("query-kvm")["enabled"] else "tcg",
-        lent_bytes=sum(int(one["data"]["size"]) for one in devices if one["type"] == "virtio-mem"),
+        lent_bytes=sizes.lent,
+        ballooned_bytes=sizes.ballooned,
         built={"qemu_version": _version(qmp.execute("query-version"))},
     )
 

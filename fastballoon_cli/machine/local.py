@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastballoon_cli.errors import PreconditionError
 from fastballoon_cli.host import procfs
+from fastballoon_cli.machine.facts import Facts
 from fastballoon_cli.machine.process import Process
 from fastballoon_cli.qemu.balloon import BalloonDevice
 from fastballoon_cli.qemu.monitor import Monitor
@@ -38,12 +39,13 @@ class LocalQemu:
         """
         require_running(monitor)
 
-    def balloon(self, monitor: Monitor) -> BalloonDevice:
+    def balloon(self, monitor: Monitor, facts: Facts | None = None) -> BalloonDevice:
         """Return its balloon.
 
+        :param facts: what was asked already.
         :raise PreconditionError: it has none.
         """
-        return BalloonDevice(monitor)
+        return BalloonDevice(monitor, facts.ballooned_bytes if facts else None)
 
     def process(self, monitor: Monitor) -> Process:
         """Return what the host's kernel counts of it."""

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fastballoon_cli import build
@@ -10,7 +9,7 @@ from fastballoon_cli.errors import UsageError
 from fastballoon_cli.host.room import free_port
 from fastballoon_cli.machine import accel, registry
 from fastballoon_cli.machine.furnish import furnish
-from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES, QemuSpec
+from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES, Extras, QemuSpec
 from fastballoon_cli.process import paste
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu.features import abilities, with_features
@@ -23,14 +22,12 @@ _BALLOON = "virtio-balloon-pci"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(Extras):
     """What a user asks for.
 
     :ivar kernel, qemu: a variant that a guest can be started with; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
-    :ivar pluggable_bytes, zero_disk_bytes, zero_image, scratch_disk_bytes, zero_disk_leaves_buffers,
-        shared_memory: as in :class:`fastballoon_cli.machine.spec.QemuSpec`.
     """
 
     name: str = "default"
@@ -41,12 +38,6 @@ class Request:
     qemu: str = "fast"
     balloon_options: str = ""
     append: str = ""
-    pluggable_bytes: int = 0
-    zero_disk_bytes: int = 0
-    zero_image: Path | None = None
-    scratch_disk_bytes: int = 0
-    zero_disk_leaves_buffers: bool = False
-    shared_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,12 +109,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         ),
         balloon_options=options,
         append=request.append,
-        pluggable_bytes=request.pluggable_bytes,
-        zero_disk_bytes=request.zero_disk_bytes,
-        zero_image=request.zero_image,
-        scratch_disk_bytes=request.scratch_disk_bytes,
-        zero_disk_leaves_buffers=request.zero_disk_leaves_buffers,
-        shared_memory=request.shared_memory,
+        **request.extras(),
         sandbox=able.sandbox,
         ssh_port=free_port(),
         directory=directory,

@@ -107,6 +107,11 @@ class Record(LocalQemu):
             port=self.spec.ssh_port, key=folder / "ssh_key", known_hosts=folder / "known_hosts", alias=HOST_ALIAS
         )
 
+    @property
+    def qga_socket(self) -> None:
+        """The guest has no other agent than ours."""
+        return None
+
     def not_ours(self) -> PreconditionError:
         """Never asked of a VM that was started here."""
         raise AssertionError(f"VM '{self.name}' was started here")
@@ -254,7 +259,15 @@ def _read_attached(name: str) -> Attached | None:
     try:
         raw = json.loads(text)
         _check_version(raw)
-        return Attached(name=name, qmp_socket=Path(raw["qmp_socket"]), pid=int(raw["pid"]), started=int(raw["started"]))
+        qga, login = raw.get("qga_socket"), raw.get("login")
+        return Attached(
+            name=name,
+            qmp_socket=Path(raw["qmp_socket"]),
+            pid=int(raw["pid"]),
+            started=int(raw["started"]),
+            login=login and Login(**login | {name: Path(login[name]) for name in ("key", "known_hosts")}),
+            qga_socket=qga and Path(qga),
+        )
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise _unknown(name, raw, e) from e
 

@@ -1,16 +1,18 @@
-"""A VM held for one operation: its lock, its monitor, and its agent if that answers."""
+"""A VM held for one operation: its lock, its monitor, and an agent in its guest if one answers."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import paramiko
 
-from fastballoon_cli.errors import GuestError, PreconditionError, QmpError
+from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError
 from fastballoon_cli.guest import ssh
 from fastballoon_cli.guest.agent import AgentClient
+from fastballoon_cli.guest.qga import GuestAgent
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
 from fastballoon_cli.machine.base import Machine, Process
@@ -19,15 +21,26 @@ from fastballoon_cli.machine.facts import Facts
 from fastballoon_cli.machine.local import LocalQemu
 from fastballoon_cli.machine.registry import Record, Recorded
 from fastballoon_cli.machine.settle import settle
-from fastballoon_cli.machine.statistics import Statistics, polled
+from fastballoon_cli.machine.statistics import Statistics, polled, set_back
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu.balloon import Balloon
 from fastballoon_cli.qemu.monitor import Monitor
 
-__all__ = ["Session", "StartingError", "connect", "connect_agent", "hold", "open_monitor", "running"]
+__all__ = [
+    "IN_PASSING_SECONDS",
+    "Session",
+    "StartingError",
+    "connect",
+    "connect_agent",
+    "hold",
+    "open_monitor",
+    "running",
+]
 
-_AGENT_PATIENCE = 5.0
+#: For an answer of the guest that is welcome, but that nothing depends on.
+IN_PASSING_SECONDS = 2.0
+_NEEDED_SECONDS = 5.0
 
 
 class StartingError(PreconditionError):
@@ -39,10 +52,12 @@ class Session:
     """What an operation works with.
 
     :ivar agent: None when the guest does not answer, or nobody has asked it yet.
+    :ivar qga: QEMU's guest agent, where ours does not answer; None as well.
     :ivar lock: the descriptor that holds the VM, see :func:`fastballoon_cli.machine.registry.lock`.
-    :ivar met: whether the agent was tried.
-    :ivar statistics: where the guest's memory is read for want of an agent; None for a VM that was started here.
+    :ivar met: whether the agents were tried.
+    :ivar statistics: where the guest's memory is read for want of any agent; None for a VM that was started here.
     :ivar guardian: who ends the VM if the tool dies; None for a VM that outlives it.
+    :ivar ends: what is to be set back at the end.
     """
 
     record: Machine
@@ -53,6 +68,8 @@ class Session:
     met: bool = False
     guardian: Guarded | None = None
     statistics: Statistics | None = None
+    qga: GuestAgent | None = None
+    ends: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
     def facts(self) -> Facts:
@@ -65,7 +82,7 @@ class Session:
 
         :raise PreconditionError: it has none.
         """
-        return self.record.balloon(self.qmp)
+        return self.record.balloon(self.qmp, self.facts)
 
     @cached_property
     def process(self) -> Process:
@@ -80,11 +97,23 @@ class Session:
         self.record.require_running(self.qmp)
 
     @property
+    def ours(self) -> bool:
+        """Whether the VM was started here."""
+        return isinstance(self.record, Record)
+
+    @property
     def guest_memory_from(self) -> str | None:
-        """Where the guest's memory is read: ``statistics``, ``agent``, or nowhere."""
-        if self.statistics:
-            return "statistics"
-        return "agent" if self.agent else None
+        """Where the guest's memory is read: ``agent``, ``qga``, ``statistics``, or nowhere."""
+        if self.agent:
+            return "agent"
+        if self.qga:
+            return "qga"
+        return "statistics" if self.statistics else None
+
+    @property
+    def guest_memory_age_s(self) -> float | None:
+        """How old what was read last is, in seconds; None if nothing was, or an agent has told it when it was asked."""
+        return self.statistics.age_s if self.statistics and self.guest_memory_from == "statistics" else None
 
     @property
     def started(self) -> Record:
@@ -105,11 +134,12 @@ class Session:
         for asked in ("facts", "balloon", "process"):
             self.__dict__.pop(asked, None)
 
-    def meet_agent(self, *, patience: float = _AGENT_PATIENCE, needed: bool = False) -> None:
-        """Connect to the agent, unless that was tried before; a guest that is paused is not waited for.
+    def meet_agent(self, *, patience: float | None = None, needed: bool = False) -> None:
+        """Connect to an agent in the guest, unless that was tried before; a guest that is paused is not waited for.
 
-        :param patience: seconds for its first answer.
-        :param needed: fail when it does not answer, instead of going on without it.
+        :param patience: seconds for its first word; by default those of :data:`IN_PASSING_SECONDS`, or 5 if it is
+            needed.
+        :param needed: fail when ours does not answer, instead of going on without it.
         :raise PreconditionError: it is needed, and the guest is paused.
         :raise GuestError: it is needed and does not answer.
         :raise VmLostError: QEMU has ended.
@@ -117,25 +147,54 @@ class Session:
         if self.met or self.agent:
             return
         self.met = True
-        if not self.record.login:
-            if needed:
-                raise self.record.not_ours()
-            return
-        try:
-            self.require_running()
-            self.agent = connect_agent(self.record, timeout=patience)
-        except (GuestError, PreconditionError) as e:
-            if needed:
-                raise
-            self.progress.warn(f"going on without the guest's side of the figures: {e.message}")
+        if needed and not self.record.login:
+            raise self.record.not_ours()
+        if self.record.login:
+            try:
+                self.require_running()
+                seconds = patience or (_NEEDED_SECONDS if needed else IN_PASSING_SECONDS)
+                self.agent = connect_agent(self.record, timeout=seconds)
+                return
+            except (GuestError, PreconditionError) as e:
+                if needed:
+                    raise
+                self._warn(e)
+        self._meet_others()
+
+    def _meet_others(self) -> None:
+        """Have somebody else tell the guest's memory than an agent of ours, which does not answer."""
+        if self.record.qga_socket and not self.qga:
+            try:
+                self.require_running()
+                self.qga = GuestAgent(self.record.qga_socket, patience=IN_PASSING_SECONDS)
+                return
+            except (GuestError, PreconditionError) as e:
+                self._warn(e)
+        if not self.ours:
+            self.poll_statistics()
+
+    def poll_statistics(self) -> None:
+        """Have the guest asked for statistics until the session ends."""
+        if self.statistics is None and self.lock is not None:
+            self.statistics = self.ends.enter_context(polled(lambda: self.balloon, _folder(self.lock)))
+
+    def need_agent(self) -> AgentClient:
+        """Return the agent.
+
+        :raise GuestError: it does not answer, or does not any more.
+        """
+        if self.agent is None:
+            raise GuestError("the agent in the guest does not answer", hint="see: fastballoon doctor")
+        return self.agent
 
     def drop_agent(self) -> None:
-        """Go on without the agent."""
-        if self.agent:
-            self.agent.close()
-            self.agent = None
+        """Go on without an agent."""
+        for one in (self.agent, self.qga):
+            if one:
+                one.close()
+        self.agent = self.qga = None
 
-    def ask(self, verb: str, *, timeout: float = _AGENT_PATIENCE, **arguments: Any) -> Any:
+    def ask(self, verb: str, *, timeout: float = IN_PASSING_SECONDS, **arguments: Any) -> Any:
         """Return the agent's answer, or None: what the guest says of itself is welcome, but no reason to fail.
 
         A guest that its balloon has left without memory may answer nothing, and must still be given some back.
@@ -145,19 +204,30 @@ class Session:
         try:
             return self.agent.call(verb, timeout=timeout, **arguments)
         except GuestError as e:
-            self.progress.warn(f"going on without the guest's side of the figures: {e.message}")
+            self._warn(e)
             self.drop_agent()
+            self._meet_others()
             return None
 
     def guest_memory(self, *, wait: bool = True) -> Mapping[str, int] | None:
-        """Return what of /proc/meminfo the guest tells, in bytes: by its agent, or else by the balloon's statistics.
+        """Return what of /proc/meminfo the guest tells, in bytes: by an agent, or else by the balloon's statistics.
 
         :param wait: for statistics that are no older than this call.
         """
-        if self.statistics:
-            return self.statistics.memory(wait=wait)
         memory: Mapping[str, int] | None = self.ask("memory")
+        if memory is None and self.qga:
+            try:
+                return self.qga.memory()
+            except GuestError as e:
+                self._warn(e)
+                self.drop_agent()
+                self.poll_statistics()
+        if memory is None and self.statistics:
+            return self.statistics.memory(wait=wait)
         return memory
+
+    def _warn(self, error: FastballoonError) -> None:
+        self.progress.warn(f"going on without the guest's side of the figures: {error.message}")
 
 
 def running(which: str | Domain) -> Machine:
@@ -195,7 +265,8 @@ def connect(machine: Machine, *, timeout: float) -> paramiko.Transport:
     """
     if machine.login is None:
         raise GuestError(
-            "nobody has said how to log in to the guest", hint="of a domain of libvirt: --ssh and --identity"
+            "nobody has said how to log in to the guest",
+            hint="of a domain of libvirt, and to vm attach: --ssh and --identity",
         )
     return ssh.connect(machine.login, timeout=timeout, alive=machine.require_alive, hint=machine.console())
 
@@ -206,7 +277,7 @@ def connect_agent(machine: Machine, *, timeout: float) -> AgentClient:
     :raise GuestError: it did not answer, or nobody has said how to log in to the guest.
     :raise VmLostError: QEMU ended meanwhile.
     """
-    return AgentClient(connect(machine, timeout=timeout), hint=machine.console())
+    return AgentClient(connect(machine, timeout=timeout), patience=timeout, hint=machine.console())
 
 
 def _recovered(name: str) -> Recorded:
@@ -259,14 +330,14 @@ def hold(
     *,
     need_agent: bool = False,
     meet_agent: bool = True,
-    patience: float = _AGENT_PATIENCE,
+    patience: float | None = None,
 ) -> Iterator[Session]:
     """Hold a running VM for one operation.
 
     :param which: the name of one that has a record here, or a domain.
     :param need_agent: fail when the agent does not answer, instead of going on without it.
     :param meet_agent: connect to the agent before anything else; otherwise the operation does, when it has time for it.
-    :param patience: seconds for the agent's first answer.
+    :param patience: as for :meth:`Session.meet_agent`.
     :raise PreconditionError: no such VM, somebody else holds it, or the agent is needed and the guest is paused.
     :raise VmLostError: its QEMU has ended.
     :raise GuestError: the agent is needed and does not answer.
@@ -274,11 +345,22 @@ def hold(
     with _held(which, progress) as (record, lock):
         session = Session(record, open_monitor(record), None, progress, lock)
         try:
-            with nullcontext() if record.login else polled(lambda: session.balloon) as session.statistics:
-                if meet_agent:
-                    session.meet_agent(patience=patience, needed=need_agent)
-                yield session
+            if not session.ours:
+                set_back(lambda: session.balloon, _folder(lock))
+                if not (record.login or record.qga_socket):
+                    session.poll_statistics()
+            if meet_agent:
+                session.meet_agent(patience=patience, needed=need_agent)
+            yield session
         finally:
             # By then another QEMU may have the guest.
             session.drop_agent()
-            session.qmp.close()
+            try:
+                session.ends.close()
+            finally:
+                session.qmp.close()
+
+
+def _folder(lock: int) -> Path:
+    """Return the folder of a machine that is held."""
+    return Path(f"/proc/self/fd/{lock}")

@@ -1,12 +1,13 @@
 """The QEMU command line of a VM: data in, argv out. Nothing here touches the machine."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from fastballoon_cli.qemu.virtio_mem import VIRTIO_MEM_ID
 from fastballoon_cli.units import GIB, MIB
 
-__all__ = ["BALLOON_ID", "DEFAULT_MEMORY_BYTES", "SOCKET_PATH", "SSH_GUEST_PORT", "QemuSpec"]
+__all__ = ["BALLOON_ID", "DEFAULT_MEMORY_BYTES", "SOCKET_PATH", "SSH_GUEST_PORT", "Extras", "QemuSpec"]
 
 #: QOM id of the balloon device, below /machine/peripheral.
 BALLOON_ID = "balloon0"
@@ -25,19 +26,38 @@ _TCG_CPU = "qemu64"
 
 
 @dataclass(frozen=True, kw_only=True)
-class QemuSpec:
+class Extras:
+    """What only some guests have, all of it absent by default: as it is asked for, so it is run.
+
+    :ivar pluggable_bytes: how much of the memory is lent by a virtio-mem device, all of it at first; 0 for no such
+        device.
+    :ivar zero_disk_bytes: size of a second disk that reads as zeros and lies nowhere; 0 for none.
+    :ivar zero_image: an image of :func:`fastballoon_cli.build.zeros` that is the second disk instead; None for none.
+    :ivar zero_disk_leaves_buffers: that disk is read in no time and leaves in memory whatever was there.
+    :ivar scratch_disk_bytes: size of a further disk that keeps what is written and goes with the VM; 0 for none.
+    :ivar shared_memory: the guest's memory is a memfd, as for a device that runs in another process (vhost-user).
+    """
+
+    pluggable_bytes: int = 0
+    zero_disk_bytes: int = 0
+    zero_image: Path | None = None
+    scratch_disk_bytes: int = 0
+    zero_disk_leaves_buffers: bool = False
+    shared_memory: bool = False
+
+    def extras(self) -> dict[str, Any]:
+        """Return these by their names, to be handed on."""
+        return {one.name: getattr(self, one.name) for one in fields(Extras)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QemuSpec(Extras):
     """Everything that decides how a guest is run.
 
     :ivar firmware: folders for ``-L``, searched in order.
     :ivar accel: ``kvm`` or ``tcg``, already decided.
     :ivar balloon_options: properties of virtio-balloon-pci, ready to append to ``-device``; may be empty.
     :ivar memory_bytes: all of the guest's memory, what virtio-mem can take away included.
-    :ivar pluggable_bytes: how much of it is lent by a virtio-mem device, all of it at first; 0 for no such device.
-    :ivar zero_disk_bytes: size of a second disk that reads as zeros and lies nowhere; 0 for none.
-    :ivar zero_image: an image of :func:`fastballoon_cli.build.zeros` that is the second disk instead; None for none.
-    :ivar zero_disk_leaves_buffers: that disk is read in no time and leaves in memory whatever was there.
-    :ivar scratch_disk_bytes: size of a further disk that keeps what is written and goes with the VM; 0 for none.
-    :ivar shared_memory: the guest's memory is a memfd, as for a device that runs in another process (vhost-user).
     :ivar sandbox: QEMU confines itself by seccomp, as a guest that takes it over is not to start programs.
     :ivar append: further words for the guest kernel's command line.
     :ivar ssh_port: port on 127.0.0.1 that is forwarded to the guest's sshd.
@@ -57,12 +77,6 @@ class QemuSpec:
     append: str
     ssh_port: int
     directory: Path
-    pluggable_bytes: int = 0
-    zero_disk_bytes: int = 0
-    zero_image: Path | None = None
-    scratch_disk_bytes: int = 0
-    zero_disk_leaves_buffers: bool = False
-    shared_memory: bool = False
     sandbox: bool = False
     generation: int = 0
 

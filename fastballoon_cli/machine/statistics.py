@@ -1,13 +1,19 @@
 """The guest's memory by the balloon's statistics queue: what there is to know of a guest that nobody can log in to."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from fastballoon_cli.aside import write_whole
 from fastballoon_cli.errors import FastballoonError
 from fastballoon_cli.qemu.balloon import Balloon
 
-__all__ = ["Statistics", "polled"]
+__all__ = ["Statistics", "polled", "set_back"]
+
+#: The file in a machine's folder that says how often the guest was asked before somebody began to ask every second.
+_BEFORE = "polling.json"
 
 #: QEMU's name of a figure (virtio 1.3, 5.5.6.4) -> the kernel's in /proc/meminfo; both in bytes here.
 _NAMES = {
@@ -53,15 +59,40 @@ class Statistics:
 
 
 @contextmanager
-def polled(device: Callable[[], Balloon]) -> Iterator[Statistics]:
+def polled(device: Callable[[], Balloon], folder: Path) -> Iterator[Statistics]:
     """Have the guest asked for statistics every second; at the end as often as it was before.
 
     :param device: returns the balloon of the QEMU that has the guest now.
+    :param folder: the machine's; keeps what :func:`set_back` needs, should the tool be killed meanwhile.
     """
     before = device().stats().interval_s
+    write_whole(folder / _BEFORE, json.dumps({"interval_s": before}))
     device().poll_stats(_INTERVAL)
     try:
         yield Statistics(device)
     finally:
         with suppress(FastballoonError):  # the guest may be gone
             device().poll_stats(before)
+            (folder / _BEFORE).unlink(missing_ok=True)
+
+
+def set_back(device: Callable[[], Balloon], folder: Path) -> None:
+    """Have the guest asked as often as it was before a tool that was killed had it asked every second.
+
+    :param device: called only where there was one.
+    :param folder: the machine's.
+    :raise QmpError: QEMU does not answer.
+    :raise VmLostError: it has ended.
+    """
+    kept = folder / _BEFORE
+    try:
+        before = int(json.loads(kept.read_text())["interval_s"])
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        before = 0
+    # Somebody else may have set it since, or QEMU may be another one.
+    balloon = device()
+    if balloon.stats().interval_s == _INTERVAL:
+        balloon.poll_stats(before)
+    kept.unlink(missing_ok=True)

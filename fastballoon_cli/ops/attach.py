@@ -1,30 +1,60 @@
 """Take up a VM that somebody else has started, and let go of it again."""
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from fastballoon_cli.errors import PreconditionError
+from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, VmLostError
+from fastballoon_cli.guest.agent import AgentClient
+from fastballoon_cli.guest.login import Login
+from fastballoon_cli.guest.qga import GuestAgent
 from fastballoon_cli.machine import attached, registry
 from fastballoon_cli.machine.attached import Attached
+from fastballoon_cli.machine.session import connect
+from fastballoon_cli.machine.statistics import set_back
 from fastballoon_cli.progress import Progress
-from fastballoon_cli.qemu.balloon import BalloonDevice
+from fastballoon_cli.qemu.balloon import Balloon, BalloonDevice
 
-__all__ = ["attach", "detach"]
+__all__ = ["LOGIN_SECONDS", "attach", "detach"]
+
+#: For a guest to let somebody log in.
+LOGIN_SECONDS = 10.0
+_NO_FIGURES = "until it does, the guest's memory is read from the balloon's statistics"
 
 
-def attach(name: str, qmp_socket: Path, progress: Progress) -> Attached:
+def attach(
+    name: str,
+    qmp_socket: Path,
+    progress: Progress,
+    *,
+    login: Login | None = None,
+    qga_socket: Path | None = None,
+    timeout: float = LOGIN_SECONDS,
+) -> Attached:
     """Make a running QEMU a VM of this tool. Nothing about it changes.
 
     :param name: what to call it here.
+    :param login: how to log in to its guest; tried.
+    :param qga_socket: of QEMU's guest agent; tried, but need not be answered.
+    :param timeout: seconds for logging in.
     :raise UsageError: the name cannot be one.
-    :raise PreconditionError: the name is in use, or no QEMU of this host answers there; or its VM has no balloon.
+    :raise PreconditionError: the name is in use, or no QEMU of this host answers there; or its VM has no balloon; or
+        there is no such key, known host or agent's socket.
+    :raise GuestError: nobody can log in to it so.
     :raise QmpError: somebody else holds the monitor.
     :raise VmLostError: nobody listens on the socket.
     """
     registry.forget_unless_alive(name)
     progress.step(f"Attaching '{name}'")
-    found = attached.find(name, qmp_socket)
+    found = replace(
+        attached.find(name, qmp_socket), login=login, qga_socket=None if qga_socket is None else qga_socket.absolute()
+    )
     with found.monitor() as qmp:
         BalloonDevice(qmp)
+    if found.login:
+        _try_login(found, progress, timeout)
+    if found.qga_socket:
+        _try_qga(found.qga_socket, progress)
     with registry.lock(name, create=True):
         if registry.lives(name):
             raise PreconditionError(
@@ -34,7 +64,22 @@ def attach(name: str, qmp_socket: Path, progress: Progress) -> Attached:
     return found
 
 
-def detach(name: str) -> None:
+def _try_login(machine: Attached, progress: Progress, timeout: float) -> None:
+    transport = connect(machine, timeout=timeout)
+    try:
+        AgentClient(transport).close()
+    except GuestError:
+        progress.warn(f"fastballoon's agent does not run in the guest; {_NO_FIGURES}")
+
+
+def _try_qga(path: Path, progress: Progress) -> None:
+    try:
+        GuestAgent(path).close()
+    except GuestError as e:
+        progress.warn(f"{e.message}; {_NO_FIGURES}")
+
+
+def detach(name: str, progress: Progress) -> None:
     """Forget a VM that was attached; it runs on as it is.
 
     :raise PreconditionError: there is none of that name, it was started here, or somebody works with it.
@@ -42,4 +87,18 @@ def detach(name: str) -> None:
     with registry.lock(name):
         if not registry.is_attached(name):
             raise PreconditionError(f"VM '{name}' was started here", hint=f"to end it: fastballoon vm stop {name}")
+        try:
+            with ExitStack() as opened:
+                set_back(lambda: _balloon(name, opened), registry.vm_dir(name))
+        except VmLostError:
+            pass
+        except FastballoonError as e:
+            progress.warn(f"QEMU may go on asking the guest for statistics every second: {e.message}")
         registry.forget(name)
+
+
+def _balloon(name: str, opened: ExitStack) -> Balloon:
+    found = registry.load(name)
+    assert found
+    found.require_alive()
+    return found.balloon(opened.enter_context(found.monitor()))

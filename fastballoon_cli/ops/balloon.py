@@ -1,23 +1,24 @@
 """Move a VM's balloon and say what it cost."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastballoon_cli.errors import PreconditionError, UsageError
+from fastballoon_cli.machine.reading import Reading, read
 from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import host_gain
 from fastballoon_cli.ops.host_floor import HostFloor, default_floor
 from fastballoon_cli.ops.provenance import provenance
-from fastballoon_cli.ops.resize import Driven, drive
+from fastballoon_cli.ops.resize import drive
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import migration
-from fastballoon_cli.qemu.balloon import Balloon, DeviceCounters, QueueCounters
+from fastballoon_cli.qemu.balloon import Balloon, DeviceCounters, QueueCounters, agreed_on
 from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.results.timeline import HostSide, Timeline
 from fastballoon_cli.units import PAGE_BYTES, format_size
 
-__all__ = ["METHODS", "check_deflate", "check_inflate", "deflate", "inflate"]
+__all__ = ["METHODS", "Plan", "check_inflate", "deflate", "inflate", "plan_deflate", "plan_inflate"]
 
 METHODS = ("auto", "page-bitmap", "pfn")
 #: The driver's counters of what keeps a balloon from growing, the weightiest first.
@@ -29,11 +30,21 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """The counters on both ends, None where a half is unmodified."""
+class Plan:
+    """A move of a balloon that can be made.
 
-    host: DeviceCounters | None
-    guest: Mapping[str, int] | None
+    :ivar operation: ``inflate`` or ``deflate``.
+    :ivar size, target: bytes, at present and at the end.
+    :ivar method: what guest and QEMU have agreed on, one of :data:`METHODS`.
+    :ivar floor: bytes of available memory that the host leaves to the guest, by approaching the target in steps; 0: the
+        target is asked for at once.
+    """
+
+    operation: str
+    size: int
+    target: int
+    method: str
+    floor: int = 0
 
 
 def inflate(
@@ -49,31 +60,32 @@ def inflate(
 
     :param method: one of :data:`METHODS`; anything but ``auto`` must be what guest and QEMU agreed on.
     :param floor: bytes of available memory that the host leaves to the guest, by approaching the target in steps. None:
-        :func:`~fastballoon_cli.ops.host_floor.default_floor` for a VM that was attached and whose driver has no floor
-        of its own; none else, and none if it is 0.
+        :func:`~fastballoon_cli.ops.host_floor.default_floor` for a VM that something else has started and whose driver
+        has no floor of its own; none else, and none if it is 0.
     :param timeout: seconds; a guest that moves nothing is given up sooner.
     :raise UsageError: a target that is no multiple of 4 KiB, not above the present size, or not below the VM's memory.
     :raise PreconditionError: no driver in the guest, another method was agreed on, or the guest is paused.
     :raise TargetNotReachedError: the balloon stopped short; it stays at what it has reached.
     """
-    lent = session.facts.lent_bytes
-    return _move(
-        session,
-        "inflate",
-        target,
-        method,
-        timeout,
-        progress,
-        lambda size, ram: check_inflate(target, size, ram, lent),
-        lambda agreed: _floor(session, agreed, floor),
-    )
+    return _move(session, plan_inflate(session, target, method=method, floor=floor), timeout, progress)
 
 
-def _floor(session: Session, agreed: str, size: int | None) -> HostFloor | None:
-    if size is None:
+def plan_inflate(session: Session, target: int, *, method: str = "auto", floor: int | None = None) -> Plan:
+    """Return what an inflation is going to do; the parameters are those of :func:`inflate`.
+
+    :raise UsageError, PreconditionError: as :func:`inflate` does; but a guest that is paused is no error yet.
+    """
+    device = _with_driver(session)
+    size = device.size()
+    check_inflate(target, size, device.ram_bytes, session.facts.lent_bytes)
+    counters = device.counters()
+    agreed = agreed_on(counters)
+    if method not in ("auto", agreed):
+        raise PreconditionError(_why_not(method, session, counters), hint="use --method auto to take what there is")
+    if floor is None:
         # A driver that speaks in page bitmaps has a floor of its own.
-        size = default_floor(session.facts.memory_bytes) if session.statistics and agreed == "pfn" else 0
-    return HostFloor(session, size) if size else None
+        floor = 0 if session.ours or agreed != "pfn" else default_floor(session.facts.memory_bytes)
+    return Plan("inflate", size, target, agreed, floor)
 
 
 def check_inflate(target: int, size: int, ram: int, lent: int = 0) -> None:
@@ -108,20 +120,32 @@ def deflate(session: Session, target: int = 0, *, timeout: float = 120.0, progre
     :raise PreconditionError: no driver in the guest.
     :raise TargetNotReachedError: the guest is paused, or did not take its memory back in time; it still can.
     """
-    return _move(session, "deflate", target, "auto", timeout, progress, lambda size, _ram: check_deflate(target, size))
+    return _move(session, plan_deflate(session, target), timeout, progress)
 
 
-def check_deflate(target: int, size: int) -> None:
-    """Check a deflation of a balloon that has ``size`` bytes.
+def plan_deflate(session: Session, target: int = 0) -> Plan:
+    """Return what a deflation to ``target`` bytes is going to do.
 
-    :raise UsageError: a target that cannot be.
+    :raise UsageError, PreconditionError: as :func:`deflate` does.
     """
     _check_multiple(target)
+    device = _with_driver(session)
+    size = device.size()
     if target > size:
         raise UsageError(
             f"the balloon holds {format_size(size)}, less than {format_size(target)}",
             hint=f"to grow it: fastballoon inflate --target {target}",
         )
+    return Plan("deflate", size, target, agreed_on(device.counters()))
+
+
+def _with_driver(session: Session) -> Balloon:
+    if not session.balloon.has_driver():
+        raise PreconditionError(
+            "no driver in the guest has taken the balloon device",
+            hint=f"the guest's kernel needs CONFIG_VIRTIO_BALLOON; {session.record.console()}",
+        )
+    return session.balloon
 
 
 def _check_multiple(target: int) -> None:
@@ -129,50 +153,35 @@ def _check_multiple(target: int) -> None:
         raise UsageError(f"{target} bytes is no multiple of 4 KiB", hint="a balloon is made of 4 KiB pages")
 
 
-def _move(
-    session: Session,
-    operation: str,
-    target: int,
-    method: str,
-    timeout: float,
-    progress: Progress,
-    check: Callable[[int, int], None],
-    floor_of: Callable[[str], HostFloor | None] = lambda _: None,
-) -> MoveResult:
-    device = session.balloon
-    if not device.has_driver():
-        raise PreconditionError(
-            "no driver in the guest has taken the balloon device",
-            hint=f"the guest's kernel needs CONFIG_VIRTIO_BALLOON; {session.record.console()}",
-        )
-    size = device.size()
-    check(size, device.ram_bytes)
-    before = _read(session, device)
-    agreed = "page-bitmap" if before.host and before.host.page_bitmap else "pfn"
-    if method not in ("auto", agreed):
-        raise PreconditionError(_why_not(method, session, before), hint="use --method auto to take what there is")
+def _move(session: Session, plan: Plan, timeout: float, progress: Progress) -> MoveResult:
+    operation, device = plan.operation, session.balloon
     hello = session.ask("hello")
+    # A guest in need of memory is asked when it has some.
+    before = read(session, wait=plan.target > plan.size)
     title = "Inflating" if operation == "inflate" else "Deflating"
-    progress.step(f"{title} the balloon of '{session.record.name}'", float(abs(target - size)))
-
-    floor = floor_of(agreed)
+    progress.step(f"{title} the balloon of '{session.record.name}'", float(abs(plan.target - plan.size)))
     driven = drive(
         session,
         device,
-        target,
+        plan.target,
+        before,
         timeout=timeout,
         progress=progress,
-        why=lambda: _what_stops_it(session, before),
-        floor=floor,
+        why=lambda: _what_stops_it(session, before.driver),
+        floor=HostFloor(session, plan.floor) if plan.floor else None,
     )
-    after = _read(session, device)
-    timeline = _timeline(operation, driven.seconds, before, after, stamped=floor is None)
+    timeline = _timeline(operation, driven.seconds, before, driven.after, stamped=not plan.floor)
+    remarks = []
+    if operation == "inflate":
+        inhibited = _inhibited(session, before.device, driven.after.device)
+        started = isinstance(session.record, Record)
+        remarks = host_gain.remarks(session.facts.memory_bytes, driven, inhibited=inhibited, started=started)
     return MoveResult(
         operation=operation,
         vm=session.record.name,
-        method=agreed,
-        target_bytes=target,
-        balloon_bytes=driven.balloon,
+        method=plan.method,
+        target_bytes=plan.target,
+        balloon_bytes=driven.moved,
         duration_s=timeline.duration_s,
         guest_cpu_s=driven.guest_cpu_s,
         phases_s=timeline.phases,
@@ -180,27 +189,18 @@ def _move(
         host_rss_bytes=driven.host_rss,
         guest_free_bytes=driven.guest_free,
         guest_memory=driven.guest_memory,
-        remarks=_remarks(session, driven, before, after) if operation == "inflate" else [],
+        remarks=remarks,
         provenance=provenance(session, hello or session.ask("hello"), device.options(), timeline.clock),
     )
 
 
-def _remarks(session: Session, driven: Driven, before: _Reading, after: _Reading) -> list[str]:
-    return host_gain.remarks(
-        session.facts.memory_bytes,
-        driven,
-        inhibited=_inhibited(session, before, after),
-        started=isinstance(session.record, Record),
-    )
-
-
-def _inhibited(session: Session, before: _Reading, after: _Reading) -> str | None:
+def _inhibited(session: Session, before: DeviceCounters | None, after: DeviceCounters | None) -> str | None:
     """Return why QEMU could discard nothing of what the guest gave, and what becomes of it; None if it could."""
-    if before.host and after.host and after.host.inflate.inhibited == before.host.inflate.inhibited:
+    if before and after and after.inflate.inhibited == before.inflate.inhibited:
         return None
-    if not after.host and not migration.snapshots(session.qmp):
+    if not after and not migration.snapshots(session.qmp):
         return None
-    if after.host and after.host.page_bitmap:
+    if after and after.page_bitmap:
         return "it must not discard memory at present, during a background snapshot, say; it does as soon as it may"
     return (
         "it must not discard memory at present, during a background snapshot, say; "
@@ -208,10 +208,10 @@ def _inhibited(session: Session, before: _Reading, after: _Reading) -> str | Non
     )
 
 
-def _why_not(method: str, session: Session, before: _Reading) -> str:
+def _why_not(method: str, session: Session, counters: DeviceCounters | None) -> str:
     if method == "pfn":
         return "guest and QEMU agreed on page bitmaps, so page numbers are not spoken"
-    if before.host is None:
+    if counters is None:
         return f"page bitmaps were not agreed on: this QEMU{_in_brackets(session.facts.qemu)} does not have them"
     option = session.balloon.options().get("x-page-bitmap")
     if not option:
@@ -223,30 +223,26 @@ def _in_brackets(variant: str | None) -> str:
     return f" ({variant})" if variant else ""
 
 
-def _what_stops_it(session: Session, before: _Reading) -> str | None:
+def _what_stops_it(session: Session, before: Mapping[str, int] | None) -> str | None:
     """Return what the driver says it lacks, if its counters tell of it."""
-    now = session.ask("balloon") if before.guest is not None else None
-    if now is None or before.guest is None:
+    now = session.ask("balloon") if before is not None else None
+    if now is None or before is None:
         return None
     for counter, reason in _REASONS.items():
-        if now.get(counter, 0) > before.guest.get(counter, 0):
+        if now.get(counter, 0) > before.get(counter, 0):
             return reason
     return None
 
 
-def _read(session: Session, device: Balloon) -> _Reading:
-    return _Reading(device.counters(), session.ask("balloon"))
-
-
-def _timeline(operation: str, watched: float, before: _Reading, after: _Reading, *, stamped: bool) -> Timeline:
+def _timeline(operation: str, watched: float, before: Reading, after: Reading, *, stamped: bool) -> Timeline:
     host = stamps = guest = None
-    if before.host and after.host:
-        host = (_side(operation, before.host), _side(operation, after.host))
+    if before.device and after.device:
+        host = (_side(operation, before.device), _side(operation, after.device))
         # Where nothing moved the stamps are those of an earlier move, and after several steps those of the last one.
         if stamped:
-            stamps = (after.host.target_ns, after.host.actual_ns) if watched else (0, 0)
-    if before.guest is not None and after.guest is not None:
-        guest = (before.guest, after.guest)
+            stamps = (after.device.target_ns, after.device.actual_ns) if watched else (0, 0)
+    if before.driver is not None and after.driver is not None:
+        guest = (before.driver, after.driver)
     return Timeline(operation=operation, watched_s=watched, stamps_ns=stamps, host=host, guest=guest)
 
 

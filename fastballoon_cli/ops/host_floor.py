@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.units import MIB, PAGE_BYTES, format_size
 
-__all__ = ["HostFloor", "default_floor"]
+__all__ = ["HostFloor", "default_floor", "short", "steps"]
 
 _MOST = 128 * MIB
 _SHARE = 8
@@ -39,19 +39,43 @@ class HostFloor:
         that. ``size`` if it can spare nothing, or does not say.
         """
         memory = self.session.guest_memory()
-        age = self.session.statistics.age_s if self.session.statistics else 0.0
+        age = self.session.guest_memory_age_s
+        if self.session.guest_memory_from != "statistics":
+            age = 0.0  # an agent tells what is so now
         if not memory or age is None or age > _STALE_SECONDS:
             self.reason = "the guest does not say how much memory it has left; --floor 0 inflates all the same"
             return size
         # Before Linux 4.6 the driver does not tell what is available.
         available = memory.get("MemAvailable", memory.get("MemFree", 0))
-        spare = available - self.bytes
-        if target - size <= spare * 3 // 4:
-            return target
-        step = spare // 2 // PAGE_BYTES * PAGE_BYTES
-        if step < _STEP:
-            self.reason = (
-                f"the guest has {format_size(available)} available, and is to keep {format_size(self.bytes)} (--floor)"
-            )
-            return size
-        return size + step
+        aim = _next(size, target, available - self.bytes)
+        if aim == size:
+            self.reason = short(available, self.bytes)
+        return aim
+
+
+def _next(size: int, target: int, spare: int) -> int:
+    if target - size <= spare * 3 // 4:
+        return target
+    step = spare // 2 // PAGE_BYTES * PAGE_BYTES
+    return size if step < _STEP else size + step
+
+
+def steps(size: int, target: int, *, available: int, floor: int) -> list[int]:
+    """Return the sizes that a balloon of ``size`` bytes has on its way, if all that the guest loses is what it gives.
+
+    :param available: bytes, as the guest has told.
+    :param floor: bytes of them that it keeps.
+    :returns: ends with the target, or short of it where the floor is in the way.
+    """
+    found = [size]
+    while found[-1] != target:
+        aim = _next(found[-1], target, available - floor - (found[-1] - size))
+        if aim == found[-1]:
+            break
+        found.append(aim)
+    return found[1:]
+
+
+def short(available: int, floor: int) -> str:
+    """Return why an inflation goes no further."""
+    return f"the guest has {format_size(available)} available, and is to keep {format_size(floor)} (--floor)"

@@ -16,7 +16,7 @@ def remarks(memory_bytes: int, driven: Driven, *, inhibited: str | None, started
     :param inhibited: why QEMU could not discard what came, if it could not.
     :param started: whether the VM was started here, so that its guest can be had to touch its memory.
     """
-    given = driven.balloon.delta or 0
+    given = driven.moved.delta or 0
     if driven.host_rss.after is None:
         return ["what the host has gained is unknown: libvirt does not count memory in huge pages as resident"]
     gained = max(0, -(driven.host_rss.delta or 0))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError, PreconditionError
 from fastballoon_cli.guest.agent import AgentClient
+from fastballoon_cli.machine.reading import read
 from fastballoon_cli.machine.session import Session, connect_agent
 from fastballoon_cli.ops import workload
 from fastballoon_cli.ops.provenance import provenance
@@ -116,13 +117,13 @@ def carry_out(
     if options.verify:
         progress.step(f"Starting work in '{session.record.name}' that is checked")
         workload.start_work(_need_agent(session), bandwidth=options.bandwidth, timeout=timeout)
-    memory = session.guest_memory()
+    before = read(session)
     watching = workload.start_watch(session, timeout=timeout)
     ran = _run(session, options, migrator, timeout, progress)
     if watching is not None:
         _reconnect(session)
     watched = None if watching is None else workload.end_watch(session)
-    after = session.guest_memory()
+    after = read(session, after=True)
     verified = _verify(session, timeout) if options.verify else None
     told = ran.free_pages
     skipped = None if told is None else told.skipped_free_bytes // PAGE_BYTES
@@ -136,7 +137,7 @@ def carry_out(
         guest_paused_s=ran.paused_s,
         guest_cpu_s=ran.guest_cpu_s,
         ram=_ram(ran.migration, skipped),
-        guest_free_bytes=Change(_free(memory), _free(after)),
+        guest_free_bytes=Change(before.guest.free, after.guest.free),
         guest_min_free_bytes=watched.least if watched else None,
         skipped_balloon_pages=None if told is None else told.skipped_balloon_bytes // PAGE_BYTES,
         told_free_bytes=None if told is None else told.told_bytes,
@@ -264,7 +265,3 @@ def _ram(ended: Migration, skipped: int | None) -> RamCounts:
         skipped_free_pages=skipped,
         passes=ended.passes,
     )
-
-
-def _free(memory: Mapping[str, int] | None) -> int | None:
-    return None if memory is None else memory.get("MemFree")

@@ -18,7 +18,6 @@ def provenance(session: Session, guest: dict[str, Any] | None, device: dict[str,
     :param clock: where the duration comes from.
     """
     facts = session.facts
-    statistics = session.statistics
     return {
         "tool_version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -33,7 +32,7 @@ def provenance(session: Session, guest: dict[str, Any] | None, device: dict[str,
         "guest_thp": guest["thp"] if guest else None,
         "init_on_alloc": guest["init_on_alloc"] if guest else None,
         "guest_memory_from": session.guest_memory_from,
-        "guest_memory_age_s": statistics.age_s if statistics else None,
+        "guest_memory_age_s": session.guest_memory_age_s,
         "device_options": device,
         "clock": clock,
     }

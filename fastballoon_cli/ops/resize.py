@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastballoon_cli.errors import FastballoonError, PreconditionError, TargetNotReachedError
+from fastballoon_cli.machine.reading import Reading, read
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops.host_floor import HostFloor
 from fastballoon_cli.progress import Progress
@@ -40,23 +41,37 @@ class Driven:
     """What a move did to host and guest.
 
     :ivar seconds: from asking for the target to reaching it.
-    :ivar guest_cpu_s: for which the guest's vCPUs ran meanwhile.
-    :ivar balloon, host_rss, guest_free: bytes.
+    :ivar moved: the device's size in bytes.
     :ivar guest_memory: what the device left to the guest.
     """
 
     seconds: float
-    guest_cpu_s: float
-    balloon: Change
-    host_rss: Change
-    guest_free: Change
+    moved: Change
+    before: Reading
+    after: Reading
     guest_memory: Curve | None
+
+    @property
+    def guest_cpu_s(self) -> float:
+        """For how long the guest's vCPUs ran meanwhile."""
+        return self.after.vcpu_s - self.before.vcpu_s
+
+    @property
+    def host_rss(self) -> Change:
+        """What the host holds for QEMU, in bytes."""
+        return Change(self.before.rss_bytes, self.after.rss_bytes)
+
+    @property
+    def guest_free(self) -> Change:
+        """What the guest has free, in bytes."""
+        return Change(self.before.guest.free, self.after.guest.free)
 
 
 def drive(
     session: Session,
     device: Device,
     target: int,
+    before: Reading,
     *,
     timeout: float,
     progress: Progress,
@@ -68,27 +83,22 @@ def drive(
     Whatever ends an inflation early leaves the device's target at what it has reached: a guest must not go on
     chasing a target that nobody waits for. Memory that is given back is never withdrawn, whatever ends the wait.
 
+    :param before: what was read of the VM just now.
     :param timeout: seconds; a guest that moves nothing is given up sooner.
     :param why: asked when nothing has moved for a while; a reason that it returns ends the wait.
     :param floor: of an inflation that is to be approached in steps.
     :raise TargetNotReachedError: the device stopped short.
     :raise PreconditionError: there is memory to take from a guest that is paused.
     """
-    process = session.process
-    balloon = device.size()
-    # A guest in need of memory is asked when it has some.
-    rss, free = process.rss(), _guest_free(session, wait=target > balloon)
-    cpu = process.vcpu_seconds()
-    points = [(0.0, balloon)]
+    size = device.size()
+    points = [(0.0, size)]
     seconds = _wait(session, device, target, timeout, progress, why, points, floor)
-    cpu = process.vcpu_seconds() - cpu
-    session.meet_agent()  # unless that was done before: a guest in need of memory was given some first
+    after = read(session, after=True)
     return Driven(
         seconds=seconds,
-        guest_cpu_s=cpu,
-        balloon=Change(balloon, device.size()),
-        host_rss=Change(rss, process.rss()),
-        guest_free=Change(free, _guest_free(session)),
+        moved=Change(size, device.size()),
+        before=before,
+        after=after,
         guest_memory=thinned("left", [(at, session.facts.memory_bytes - size) for at, size in points]),
     )
 
@@ -173,12 +183,6 @@ def _require_running_to_give_back(session: Session, target: int) -> None:
         ) from e
 
 
-def _guest_free(session: Session, *, wait: bool = True) -> int | None:
-    """Return the guest's MemFree in bytes, or None where nobody answers."""
-    memory = session.guest_memory(wait=wait)
-    return memory.get("MemFree") if memory else None
-
-
 def _short(
     session: Session, size: int, target: int, seconds: float, reason: str | None, *, gives_back: bool
 ) -> TargetNotReachedError:
@@ -189,7 +193,7 @@ def _short(
             f"{because}",
             hint="the target stands: the guest gets the rest as soon as its driver takes it",
         )
-    free = _guest_free(session)
+    free = (session.guest_memory() or {}).get("MemFree")
     left = f"; the guest has {format_size(free)} free" if free is not None else ""
     return TargetNotReachedError(
         f"the balloon stopped at {format_size(size)} of {format_size(target)} after {seconds:.1f} s{because}{left}",

@@ -7,8 +7,10 @@ from fastballoon_cli.machine import registry
 from fastballoon_cli.machine.attached import Attached
 from fastballoon_cli.machine.base import Machine
 from fastballoon_cli.machine.domain import Domain
+from fastballoon_cli.machine.reading import read
 from fastballoon_cli.machine.registry import Record
-from fastballoon_cli.machine.session import open_monitor, running
+from fastballoon_cli.machine.session import Session, open_monitor, running
+from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import drop_cache, free_pages
 
 __all__ = ["names", "running_guest", "status"]
@@ -56,16 +58,12 @@ def running_guest(which: str | Domain) -> Record:
 
 def _status(record: Machine) -> dict[str, Any]:
     with open_monitor(record, looking=True) as qmp:
-        facts = record.facts(qmp)
+        session = Session(record, qmp, None, Silent(), met=True)
+        facts, device = session.facts, session.balloon
         state = record.state(qmp)
-        device = record.balloon(qmp)
-        stats = device.stats()
-        counters = device.counters()
-        balloon = device.size()
-        options = device.options()
-        drop_method = "balloon" if drop_cache.agreed(qmp) else "agent" if record.login else None
+        now, stats, options = read(session), device.stats(), device.options()
+        drop_method = "balloon" if drop_cache.agreed(qmp) else _agent(record)
         skip_method = free_pages.method(qmp, device)
-        rss = record.process(qmp).rss()
     return {
         "schema_version": 1,
         "name": facts.name,
@@ -76,15 +74,22 @@ def _status(record: Machine) -> dict[str, Any]:
         "kernel_variant": facts.kernel,
         "qemu_variant": facts.qemu,
         "qemu_version": facts.built.get("qemu_version"),
-        "method": "page-bitmap" if counters and counters.page_bitmap else "pfn",
+        "method": now.method,
         "drop_cache_method": drop_method,
         "skip_free_method": skip_method,
-        "balloon_bytes": balloon,
-        "host_rss_bytes": rss,
+        "balloon_bytes": now.balloon_bytes,
+        "host_rss_bytes": now.rss_bytes,
         "guest_stats": {"interval_s": stats.interval_s, "age_s": stats.age_s, "values": dict(stats.values)},
         "device_options": options,
         **_own(record),
     }
+
+
+def _agent(record: Machine) -> str | None:
+    """Return what there is in the guest to talk to, if it answers."""
+    if record.login:
+        return "agent"
+    return "qga" if record.qga_socket else None
 
 
 def _own(record: Machine) -> dict[str, Any]:
@@ -92,8 +97,9 @@ def _own(record: Machine) -> dict[str, Any]:
     match record:
         case Domain():
             return {"attached": False, "pid": None, "uri": record.uri, "uuid": record.running.uuid}
-        case Attached():
-            return {"attached": True, "pid": record.pid, "qmp_socket": str(record.qmp_socket)}
+        case Attached(login=login, qga_socket=qga):
+            guest = {"ssh": login and str(login), "qga_socket": qga and str(qga)}
+            return {"attached": True, "pid": record.pid, "qmp_socket": str(record.qmp_socket), **guest}
         case Record(spec=spec):
             own = {"ssh_port": spec.ssh_port, "directory": str(spec.directory)}
             return {"attached": False, "pid": record.pid, "qmp_socket": str(record.qmp_socket), **own}

@@ -1,5 +1,6 @@
 """Take a guest's memory by virtio-mem, as a balloon would: the merged rival, to be compared with."""
 
+from fastballoon_cli.machine.reading import read
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.ops.resize import drive
@@ -19,13 +20,14 @@ def move(session: Session, target: int, *, timeout: float, progress: Progress) -
     device = VirtioMemDevice(session.qmp, session.facts.lent_bytes)
     unplug = target > device.size()
     progress.step(f"Unplugging from '{name}'" if unplug else f"Plugging into '{name}'")
-    driven = drive(session, device, target, timeout=timeout, progress=progress)
+    hello = session.ask("hello")
+    driven = drive(session, device, target, read(session), timeout=timeout, progress=progress)
     return MoveResult(
         operation="inflate" if unplug else "deflate",
         vm=name,
         method="virtio-mem",
         target_bytes=target,
-        balloon_bytes=driven.balloon,
+        balloon_bytes=driven.moved,
         duration_s=driven.seconds,
         guest_cpu_s=driven.guest_cpu_s,
         phases_s=Phases(),
@@ -33,5 +35,5 @@ def move(session: Session, target: int, *, timeout: float, progress: Progress) -
         host_rss_bytes=driven.host_rss,
         guest_free_bytes=driven.guest_free,
         guest_memory=driven.guest_memory,
-        provenance=provenance(session, session.ask("hello"), {}, "poll"),
+        provenance=provenance(session, hello, {}, "poll"),
     )

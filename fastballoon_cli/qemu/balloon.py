@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastballoon_cli.errors import PreconditionError, QmpError
+from fastballoon_cli.qemu import memory
 from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
-__all__ = ["Balloon", "BalloonDevice", "DeviceCounters", "GuestStats", "QueueCounters"]
+__all__ = ["Balloon", "BalloonDevice", "DeviceCounters", "GuestStats", "QueueCounters", "agreed_on"]
 
 #: From here on a figure of the guest is -1: it does not tell it.
 _UNKNOWN = 1 << 63
@@ -59,6 +60,11 @@ class GuestStats:
     values: Mapping[str, int]
 
 
+def agreed_on(counters: DeviceCounters | None) -> str:
+    """Return how guest and QEMU have agreed to speak of pages: in a ``page-bitmap``, or by ``pfn``."""
+    return "page-bitmap" if counters and counters.page_bitmap else "pfn"
+
+
 class Balloon(Protocol):
     """A virtio-balloon, by whichever way it is driven.
 
@@ -103,14 +109,15 @@ class Balloon(Protocol):
 class BalloonDevice:
     """The virtio-balloon device of a VM, as QEMU's monitor shows it.
 
+    :param ram_bytes: what QEMU counts the balloon against, where that was asked already; else it is asked.
     :raise PreconditionError: the VM has none.
     """
 
-    def __init__(self, qmp: Monitor) -> None:
+    def __init__(self, qmp: Monitor, ram_bytes: int | None = None) -> None:
         self._qmp = qmp
         self._path = self._find()
         #: bytes of the VM's memory that QEMU counts the balloon against: what it was started with, and DIMMs
-        self.ram_bytes: int = qmp.execute("query-memory-size-summary")["base-memory"] + self._dimms()
+        self.ram_bytes = memory.ask(qmp).ballooned if ram_bytes is None else ram_bytes
 
     def size(self) -> int:
         """Return the balloon's size in bytes, as the guest last wrote it."""
@@ -187,11 +194,6 @@ class BalloonDevice:
 
     def _get(self, name: str) -> Any:
         return self._qmp.execute("qom-get", {"path": self._path, "property": name})
-
-    def _dimms(self) -> int:
-        """Return the bytes of all DIMMs; QEMU counts neither NVDIMMs nor what virtio-mem lends."""
-        devices = self._qmp.execute("query-memory-devices")
-        return sum(int(one["data"]["size"]) for one in devices if one["type"] == "dimm")
 
     def _virtio_status(self) -> dict[str, Any] | None:
         try:

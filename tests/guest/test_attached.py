@@ -1,12 +1,17 @@
-"""QEMUs that were started by hand, with guests that nobody can log in to."""
+"""QEMUs that were started by hand: nobody has said how to log in to their guests, unless a test does."""
 
 import subprocess
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from fastballoon_cli import build
+from fastballoon_cli.guest.login import HOST_ALIAS
 from fastballoon_cli.host import procfs
+from fastballoon_cli.host.room import free_port
+from fastballoon_cli.machine.furnish import furnish
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu.balloon import BalloonDevice
 from fastballoon_cli.qemu.qmp import Qmp, connect_when_ready
@@ -15,14 +20,35 @@ from tests.conftest import await_true
 pytestmark = pytest.mark.guest
 
 MIB, GIB = 1 << 20, 1 << 30
+#: What our image's init takes from its QEMU.
+_GIVEN = ("authorized_keys", "host_key", "agent.pyz")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A VM that was attached, by its monitor alone.
+
+    :ivar console: what its guest has written.
+    :ivar login: what says how to log in to it.
+    """
+
+    name: str
+    pid: int
+    monitor: Path
+    console: Path
+    login: tuple[str, ...]
 
 
 @pytest.fixture(params=["stock", "fast"])
 def foreign(request, tmp_path, tool):
-    """The name of a VM that was attached, its pid and its monitor."""
     variant = build.Variant(request.param)
     qemu, kernel = build.qemu(variant, Silent()), build.kernel(variant, Silent())
     rootfs, monitor = build.image(Silent()).rootfs, tmp_path / "qmp.sock"
+    keys, port = tmp_path / "keys", free_port()
+    furnish(keys)
+    known = (keys / "known_hosts").read_text().replace(HOST_ALIAS, f"[127.0.0.1]:{port}")
+    (keys / "known_hosts").write_text(known)
+    given = [f"name=opt/localhost.fastballoon/{name},file={keys / name}" for name in _GIVEN]
     features = ",x-page-bitmap=on,x-drop-cache=on" if request.param == "fast" else ""
     process = subprocess.Popen(
         [
@@ -32,6 +58,9 @@ def foreign(request, tmp_path, tool):
             *("-kernel", str(kernel.bzimage), "-append", "console=ttyS0 root=/dev/vda ro quiet"),
             *("-drive", f"if=none,id=root,file={rootfs},format=raw,readonly=on"),
             *("-device", "virtio-blk-pci,drive=root", "-serial", f"file:{tmp_path / 'console'}"),
+            *("-netdev", f"user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
+            *("-device", "virtio-net-pci,netdev=net0,romfile="),
+            *(word for one in given for word in ("-fw_cfg", one)),
             # It has another name than the tool would give it.
             *("-device", f"virtio-balloon-pci,id=mine{features}", "-qmp", f"unix:{monitor},server=on,wait=off"),
         ]
@@ -43,7 +72,8 @@ def foreign(request, tmp_path, tool):
         name = f"foreign-{request.param}"
         attached = tool.ok("vm", "attach", name, "--qmp", str(monitor))
         assert attached["pid"] == process.pid
-        yield name, process.pid, monitor
+        login = ("--ssh", f"root@127.0.0.1:{port}", "--identity", f"{keys}/ssh_key", "--known-hosts")
+        yield Foreign(name, process.pid, monitor, tmp_path / "console", (*login, f"{keys}/known_hosts"))
         tool.ok("vm", "detach", name)
         assert process.poll() is None
     finally:
@@ -52,7 +82,7 @@ def foreign(request, tmp_path, tool):
 
 
 def test_a_vm_that_was_started_by_hand_gives_memory_back(tool, foreign):
-    name, pid, monitor = foreign
+    name, pid, monitor = foreign.name, foreign.pid, foreign.monitor
     patched = name.endswith("fast")
     # From the host alone: what the balloon holds is not resident any more.
     result = tool.ok("--vm", name, "inflate", "--target", "512M")
@@ -85,9 +115,35 @@ def test_a_vm_that_was_started_by_hand_gives_memory_back(tool, foreign):
 
 
 def test_while_somebody_works_with_its_monitor_it_is_busy(tool, foreign):
-    name, _, monitor = foreign
+    name, monitor = foreign.name, foreign.monitor
     with Qmp(monitor):
         assert "is busy" in tool.refused(4, "--vm", name, "inflate", "--target", "512M")["message"]
         (listed,) = [one for one in tool.ok("vm", "list")["vms"] if one["name"] == name]
         assert listed["state"] == "busy"
     assert tool.ok("vm", "status", name)["balloon_bytes"] == 0
+
+
+def test_who_says_how_to_log_in_has_what_the_agent_tells(tool, foreign):
+    name = f"{foreign.name}-ssh"
+    # Its driver is there long before its sshd, and that before the agent.
+    await_true(lambda: b"fastballoon: ready" in foreign.console.read_bytes(), seconds=150, what="the guest's agent")
+    attached = tool.ok("--timeout", "60", "vm", "attach", name, "--qmp", str(foreign.monitor), *foreign.login)
+    assert attached["ssh"] == foreign.login[1]
+    try:
+        assert tool.ok("--vm", name, "vm", "touch", "--size", "256M", "--verify")["mismatches"] == 0
+        result = tool.ok("--vm", name, "inflate", "--target", "512M")
+        free, origin = result["guest_free_bytes"], result["provenance"]
+        assert free["before"] - free["after"] == pytest.approx(512 * MIB, abs=64 * MIB)
+        assert (origin["guest_memory_from"], origin["guest_memory_age_s"]) == ("agent", None)
+        assert origin["guest_kernel"]
+        phases = result["phases_s"]
+        assert (phases["allocate"] is not None) == foreign.name.endswith("fast")
+        # Nobody had to ask the balloon for statistics.
+        status = tool.ok("vm", "status", name)
+        assert status["guest_stats"]["age_s"] is None
+        assert tool.ok("--vm", name, "deflate")["guest_free_bytes"]["after"] > free["after"]
+        dropped = tool.ok("--vm", name, "drop-cache")
+        assert dropped["method"] == ("balloon" if foreign.name.endswith("fast") else "agent")
+        assert dropped["freed_bytes"] > 0
+    finally:
+        tool.ok("vm", "detach", name)

@@ -8,7 +8,8 @@ import pytest
 from fastballoon_cli.errors import QmpError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine.session import connect_agent, hold
-from fastballoon_cli.ops import cache, vm
+from fastballoon_cli.ops import drop_cache as cache
+from fastballoon_cli.ops import vm
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import drop_cache
 from fastballoon_cli.qemu.qmp import Qmp

@@ -3,7 +3,8 @@
 import pytest
 
 from fastballoon_cli.machine.session import connect_agent, hold
-from fastballoon_cli.ops import balloon, cache, migrate
+from fastballoon_cli.ops import balloon, migrate
+from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu.balloon import BalloonDevice
 from tests.conftest import await_true, kernel_warnings

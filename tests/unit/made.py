@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
+from fastballoon_cli.machine.local import LocalQemu
+from fastballoon_cli.machine.reading import GuestMemory, Reading
 from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.machine.spec import QemuSpec
 from fastballoon_cli.results.bench import BenchResult, Case
@@ -151,3 +154,44 @@ def record(name, pid=None, started=None, *, generation=0, **changes):
     made.spec.process_directory.mkdir(exist_ok=True)
     registry.save(made)
     return made
+
+
+class Machine(LocalQemu):
+    """A machine of which a reading can be made, and nothing else.
+
+    :param said: notes when the virtual CPUs' time was asked, which is a second more each time.
+    """
+
+    login, qga_socket = "somehow", None
+
+    def __init__(self, name="v", *, rss=4096, balloon=0, said=None):
+        self.name, self._rss, self._balloon = name, rss, balloon
+        self._said, self._seconds = [] if said is None else said, 0.0
+
+    def console(self):
+        return "look at its console"
+
+    def facts(self, monitor):
+        return None
+
+    def balloon(self, monitor, facts):
+        return balloon_of(self._balloon)
+
+    def process(self, monitor):
+        return SimpleNamespace(rss=lambda: self._rss, vcpu_seconds=self._run)
+
+    def _run(self):
+        self._said.append("vcpus")
+        self._seconds += 1
+        return self._seconds
+
+
+def balloon_of(size=0):
+    """Return a balloon that nobody moves, of an unmodified QEMU."""
+    return SimpleNamespace(size=lambda: size, counters=lambda: None, options=dict)
+
+
+def reading(*, rss=None, free=None, vcpu_s=0.0):
+    """Return what was read of a VM."""
+    guest = GuestMemory(values={} if free is None else {"MemFree": free})
+    return Reading(balloon_bytes=0, device=None, driver=None, rss_bytes=rss, vcpu_s=vcpu_s, guest=guest)

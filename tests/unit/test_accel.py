@@ -57,3 +57,11 @@ def test_what_was_remembered_may_be_anything(probes, tmp_path):
     (tmp_path / "kvm-probe.json").write_text("[]")
     probes.append(None)
     assert choose("auto") == "kvm"
+
+
+def test_a_cache_that_may_not_be_written_to_remembers_nothing(probes, tmp_path, monkeypatch):
+    # As root may write anywhere, it is a folder that is not there.
+    monkeypatch.setenv("FASTBALLOON_CACHE", str(tmp_path / "none"))
+    probes += [None, None]
+    assert [choose("auto"), choose("auto")] == ["kvm", "kvm"]
+    assert probes == []

@@ -49,7 +49,10 @@ def test_what_is_attached_is_asked_what_it_is_like(fastballoon, qemu, web):
     assert fastballoon("vm", "status", "web").returncode == 0
     # More memory is plugged in: nothing is remembered.
     qemu.memory *= 2
+    qemu.said.clear()
     assert json.loads(fastballoon("--json", "vm", "status", "web").stdout)["memory_bytes"] == 2 * GIB
+    # The device and what is said of the VM go by one answer.
+    assert [len(qemu.told(f"query-memory-{what}")) for what in ("size-summary", "devices")] == [1, 1]
 
 
 def test_its_balloon_is_moved_and_its_statistics_say_what_the_guest_has(fastballoon, qemu, web):
@@ -65,6 +68,39 @@ def test_its_balloon_is_moved_and_its_statistics_say_what_the_guest_has(fastball
     ran = fastballoon("--vm", "web", "deflate")
     assert "guest free memory (statistics)" in ran.stdout
     assert qemu.balloon == 0
+
+
+def test_a_dry_run_shows_the_steps_that_a_floor_makes(fastballoon, qemu, web):
+    def would(*arguments):
+        ran = fastballoon("--json", "--vm", "web", "inflate", *arguments, "--dry-run")
+        assert ran.returncode == 0, ran.stdout
+        commands = json.loads(ran.stdout)["commands"]
+        asked = [json.loads(one.partition(": ")[2]) for one in commands if not one.startswith("#")]
+        assert {one["execute"] for one in asked} == {"balloon"}
+        said = [one for one in commands if one.startswith("#")]
+        return said, [(qemu.memory - one["arguments"]["value"]) // MIB for one in asked]
+
+    # Nobody asks the guest, and a dry run does not either.
+    assert would("--target", "420M") == (
+        ["# in steps, by what the guest says it has available: it keeps 128 MiB; it has said nothing yet"],
+        [420],
+    )
+    qemu.properties["guest-stats-polling-interval"] = 10
+    said, sizes = would("--target", "420M")  # of 500 MiB that are available
+    assert sizes == sorted(sizes)
+    assert len(sizes) > 1
+    assert sizes[-1] < 420
+    assert "it keeps 128 MiB of 500 MiB" in said[0]
+    assert said[-1].startswith("# no further, if the guest has")
+    assert would("--target", "420M", "--floor", "0") == ([], [420])
+    # Where the floor is far, one step is enough.
+    assert would("--target", "64M")[1] == [64]
+    assert qemu.told("balloon") == []
+
+
+def test_a_dry_run_asks_for_the_method_as_the_run_does(fastballoon, qemu, web):
+    error = refused(fastballoon, 3, "--vm", "web", "inflate", "--target", "64M", "--method", "page-bitmap", "--dry-run")
+    assert error == refused(fastballoon, 3, "--vm", "web", "inflate", "--target", "64M", "--method", "page-bitmap")
 
 
 def test_a_guest_that_tells_nothing_is_not_waited_for_long(fastballoon, qemu, web):

@@ -22,7 +22,7 @@ class Agent:
 
 def why(before, now):
     session = Session(record=None, qmp=None, agent=Agent(now), progress=Silent())
-    return balloon._what_stops_it(session, balloon._Reading(None, before))
+    return balloon._what_stops_it(session, before)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ class Monitor:
     [(True, 3, None), (True, 4, "it does as soon as it may"), (False, 4, "deflate, and inflate again")],
 )
 def test_a_qemu_that_may_discard_nothing_says_so_by_its_counter(page_bitmap, after, said):
-    readings = [balloon._Reading(counters(it, page_bitmap=page_bitmap), None) for it in (3, after)]
+    readings = [counters(it, page_bitmap=page_bitmap) for it in (3, after)]
     why = balloon._inhibited(None, *readings)
     assert (why is None) if said is None else (said in why)
 
@@ -79,9 +79,8 @@ def test_a_qemu_that_may_discard_nothing_says_so_by_its_counter(page_bitmap, aft
     [("active", True, True), ("active", False, False), ("completed", True, False), ("none", True, False)],
 )
 def test_one_that_counts_nothing_is_known_by_its_snapshot(status, snapshot, inhibited):
-    nothing = balloon._Reading(None, None)
     session = Session(None, Monitor(status, snapshot=snapshot), None, Silent())
-    why = balloon._inhibited(session, nothing, nothing)
+    why = balloon._inhibited(session, None, None)
     assert (why is not None) == inhibited
 
 

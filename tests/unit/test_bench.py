@@ -14,7 +14,8 @@ from rich.console import Console
 
 from fastballoon_cli.cli import root
 from fastballoon_cli.errors import UsageError
-from fastballoon_cli.ops import bench as ops
+from fastballoon_cli.ops.bench import run as running
+from fastballoon_cli.ops.bench.plan import Bench, check
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.bench import BenchResult, Case, Failure, move_sample
 from fastballoon_cli.results.files import ResultFile
@@ -157,18 +158,18 @@ def test_an_interval_covers_the_true_ratio_and_is_the_same_each_time():
 )
 def test_refuses_values_that_cannot_be_right(changes, message):
     with pytest.raises(UsageError, match=message):
-        ops.run(ops.Bench(scenario="inflate", **changes), Silent())
+        running.run(Bench(scenario="inflate", **changes), Silent())
 
 
 def test_targets_follow_the_memory():
-    assert ops.Bench(scenario="inflate", memory_bytes=8 * GIB).target == 6 * GIB
-    assert ops.Bench(scenario="inflate", guest_state="fragmented").target == 5 * GIB // 2
-    assert ops.Bench(scenario="inflate", target_bytes=GIB).target == GIB
+    assert Bench(scenario="inflate", memory_bytes=8 * GIB).target == 6 * GIB
+    assert Bench(scenario="inflate", guest_state="fragmented").target == 5 * GIB // 2
+    assert Bench(scenario="inflate", target_bytes=GIB).target == GIB
 
 
 def test_variants_follow_the_scenario():
-    assert ops.Bench(scenario="drop-cache").chosen == ("stock", "stock-drop", "fast", "fast-drop")
-    assert ops.Bench(scenario="inflate", variants=("fast", "stock", "fast")).chosen == ("fast", "stock")
+    assert Bench(scenario="drop-cache").chosen == ("stock", "stock-drop", "fast", "fast-drop")
+    assert Bench(scenario="inflate", variants=("fast", "stock", "fast")).chosen == ("fast", "stock")
 
 
 def test_samples_that_do_not_agree_are_warned_of():
@@ -184,7 +185,7 @@ def test_samples_that_do_not_agree_are_warned_of():
 def test_a_busy_host_is_warned_of_before_anything_is_measured(monkeypatch, tmp_path, load, warns):
     monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(ops, "run", lambda *_: result(case("fast", [0.02] * 3)))
+    monkeypatch.setattr(running, "run", lambda *_: result(case("fast", [0.02] * 3)))
     ran = CliRunner().invoke(root, ["bench", "inflate", "--out", str(tmp_path / "out.json")], catch_exceptions=False)
     assert ran.exit_code == 0
     assert ("the host is busy (load 64.0 on 2 CPUs)" in ran.stderr) is warns
@@ -206,36 +207,36 @@ def test_migrations_have_tables_of_their_own():
 
 
 def test_a_migration_has_no_target_and_a_balloon_that_leaves_something():
-    plan = ops.Bench(scenario="migrate", balloon_bytes=2 * GIB)
+    plan = Bench(scenario="migrate", balloon_bytes=2 * GIB)
     assert plan.target == 0
     assert plan.chosen == ("stock", "stock-hint", "fast")
-    ops._check(plan)
+    check(plan)
     with pytest.raises(UsageError, match="leaves nothing"):
-        ops._check(ops.Bench(scenario="migrate", balloon_bytes=4 * GIB))
+        check(Bench(scenario="migrate", balloon_bytes=4 * GIB))
 
 
 @pytest.fixture
 def sampled(monkeypatch):
     """Benches whose samples are made up: ``sampled`` decides what each takes."""
     behave = []
-    monkeypatch.setattr(ops.build, "qemu", lambda *_: None)
-    monkeypatch.setattr(ops.build, "kernel", lambda *_: None)
-    monkeypatch.setattr(ops.build, "image", lambda *_: None)
-    monkeypatch.setattr(ops, "_floor", lambda bench: 0.01)
+    monkeypatch.setattr(running.build, "qemu", lambda *_: None)
+    monkeypatch.setattr(running.build, "kernel", lambda *_: None)
+    monkeypatch.setattr(running.build, "image", lambda *_: None)
+    monkeypatch.setattr(running, "_floor", lambda bench: 0.01)
 
     def sample(bench, variant, case, progress):
         if behave:
             behave.pop(0)()
         case.samples.append({"duration_s": 1.0})
 
-    monkeypatch.setattr(ops, "_sample", sample)
+    monkeypatch.setattr(running, "_sample", sample)
     return behave
 
 
 def test_what_was_measured_is_kept_after_each_round_as_of_a_run_that_is_not_over(sampled):
     kept = []
-    plan = ops.Bench(scenario="inflate", variants=("fast", "stock"), repeat=3)
-    whole = ops.run(plan, Silent(), lambda so_far: kept.append(so_far.document()))
+    plan = Bench(scenario="inflate", variants=("fast", "stock"), repeat=3)
+    whole = running.run(plan, Silent(), lambda so_far: kept.append(so_far.document()))
     assert [len(one["cases"][1]["metrics"]["duration_s"]["samples"]) for one in kept] == [1, 2]
     assert all(one["interrupted"] for one in kept)
     assert not whole.interrupted
@@ -248,7 +249,7 @@ def test_a_defect_in_the_second_round_loses_nothing_of_the_first(sampled):
     sampled += [lambda: None, fail]
     kept = []
     with pytest.raises(RuntimeError):
-        ops.run(ops.Bench(scenario="inflate", variants=("fast",), repeat=3), Silent(), kept.append)
+        running.run(Bench(scenario="inflate", variants=("fast",), repeat=3), Silent(), kept.append)
     assert len(kept) == 1
 
 
@@ -257,8 +258,8 @@ def test_a_bench_that_was_killed_leaves_no_empty_file(tmp_path):
     code = """
 import os, signal
 from fastballoon_cli.__main__ import main
-from fastballoon_cli.ops import bench
-bench.run = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from fastballoon_cli.ops.bench import run
+run.run = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main(["bench", "inflate", "--out", "out.json"])
 """
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=30, check=False)

@@ -116,10 +116,12 @@ sys.exit(__main__.main(["work"]))
 """
 
 
-def on_a_terminal(environment, end, *, signals=()):
+def on_a_terminal(environment, end, *, signals=(), ignores=()):
     """Run work with a bar on a terminal until it ends; return its exit code and what the terminal has seen."""
     pid, terminal = pty.fork()
     if pid == 0:
+        for number in ignores:
+            signal.signal(number, signal.SIG_IGN)
         os.execve(sys.executable, [sys.executable, "-c", _STEP, end], environment | {"TERM": "xterm"})
     seen, told, deadline = b"", False, time.monotonic() + _SECONDS
     try:
@@ -148,8 +150,11 @@ def on_a_terminal(environment, end, *, signals=()):
         ("wait", (signal.SIGHUP,), 130),
     ],
 )
-def test_a_terminal_has_its_cursor_again_whatever_ends_the_work(environment, end, signals, code):
-    ended, seen = on_a_terminal(environment, end, signals=signals)
+@pytest.mark.parametrize("ignores", [(), (signal.SIGINT,)], ids=["", "SIGINT ignored"])
+def test_a_terminal_has_its_cursor_again_whatever_ends_the_work(environment, end, signals, code, ignores):
+    if signals == ignores:
+        pytest.skip("nothing would end it")
+    ended, seen = on_a_terminal(environment, end, signals=signals, ignores=ignores)
     assert ended == code, seen
     assert b"\x1b[?25l" in seen  # the bar hides it
     assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")

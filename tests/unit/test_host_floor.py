@@ -6,7 +6,7 @@ from fastballoon_cli.errors import TargetNotReachedError
 from fastballoon_cli.machine.local import LocalQemu
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import resize
-from fastballoon_cli.ops.host_floor import HostFloor, default_floor
+from fastballoon_cli.ops.host_floor import HostFloor, default_floor, steps
 from fastballoon_cli.progress import Silent
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -54,6 +54,24 @@ def test_what_leaves_it_little_is_approached():
     assert guest.targets[-1] == guest.at == 2800 * MIB
     assert 2 <= len(guest.targets) <= 12
     assert guest.targets == sorted(guest.targets)
+
+
+@pytest.mark.parametrize("target", [GIB, 2800 * MIB, 3 * GIB])
+def test_what_is_forecast_is_what_is_done(target):
+    guest = Guest(3 * GIB)
+    forecast = steps(0, target, available=3 * GIB, floor=128 * MIB)
+    if forecast[-1] == target:
+        inflate(guest, target, 128 * MIB)
+    else:
+        with pytest.raises(TargetNotReachedError):
+            inflate(guest, target, 128 * MIB)
+        guest.targets.pop()  # it stays where it is
+    assert guest.targets == forecast
+
+
+def test_there_is_no_step_where_nothing_can_be_spared_or_is_to_be_moved():
+    assert steps(MIB, GIB, available=100 * MIB, floor=128 * MIB) == []
+    assert steps(GIB, GIB, available=GIB, floor=128 * MIB) == []
 
 
 def test_the_guest_keeps_its_floor():

@@ -1,7 +1,5 @@
 """What a migration says of a guest whose agent does not answer before or after it."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from fastballoon_cli.errors import GuestError, IntegrityError, MigrationError
@@ -11,6 +9,7 @@ from fastballoon_cli.ops import migrate, migrating, workload
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import migration
 from fastballoon_cli.results.migration import Verified
+from tests.unit.made import Machine, balloon_of
 
 
 class Pair:
@@ -49,8 +48,14 @@ class Started(Record):
     def __init__(self, spec):
         object.__setattr__(self, "spec", spec)
 
-    def balloon(self, monitor):
-        return SimpleNamespace(options=dict)
+    def facts(self, monitor):
+        return None
+
+    def balloon(self, monitor, facts):
+        return balloon_of()
+
+    def process(self, monitor):
+        return Machine().process(monitor)
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def moved(monkeypatch):
         left = list(agents)
         name = type("Spec", (), {"name": "v"})()
         record = Started(name)
-        session = Session(record, None, left.pop(0), Silent())
+        session = Session(record, None, left.pop(0), Silent(), met=True)
 
         def connect(_record, timeout):
             if waited is not None:

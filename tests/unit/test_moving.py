@@ -8,6 +8,7 @@ from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import host_gain, resize
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.model import Change
+from tests.unit.made import reading
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -94,7 +95,7 @@ def test_a_stall_is_said_with_a_hint_that_fits(monkeypatch):
 
 
 def gain(given, before, after, *, inhibited=None, memory=4 * GIB, started=True):
-    driven = resize.Driven(1.0, 1.0, Change(0, given), Change(before, after), Change(None, None), None)
+    driven = resize.Driven(1.0, Change(0, given), reading(rss=before), reading(rss=after), None)
     return host_gain.remarks(memory, driven, inhibited=inhibited, started=started)
 
 

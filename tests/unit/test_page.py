@@ -172,6 +172,21 @@ def lines_of(shown):
     return [line.plain for line in chart(shown)]
 
 
+def test_what_is_said_of_a_line_stands_below_it_where_it_does_not_fit_beside_it():
+    lines = Lines("s", "t", [Line("long", [0.0, 4.0], [8 << 30, 4 << 30]), Line("b", [0.0, 0.1], [8, 4])])
+    page = Page("t", [Section("s", [lines])])
+    shown = {
+        columns: on_a_terminal(page, force_terminal=False, color_system=None, width=columns).splitlines()
+        for columns in (80, 160)
+    }
+    drawn, said = next(pair for pair in zip(shown[80], shown[80][1:], strict=False) if pair[0].startswith("long"))
+    assert drawn.rstrip().endswith("▅")
+    assert said.startswith("      8 GiB, at least 4 GiB")
+    (beside,) = [line for line in shown[160] if line.startswith("long")]
+    assert "▅  8 GiB, at least 4 GiB" in beside
+    assert len(shown[160]) < len(shown[80])
+
+
 def test_bars_of_characters_show_shares():
     parts = (Part("x", Colour.TINT_1), Part("y", Colour.TINT_2))
     groups = [Group("one", [Bar("a", (1.0, 1.0), "2 s"), Bar("bb", (0.0, 5.0), "5 s")])]

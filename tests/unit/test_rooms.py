@@ -103,6 +103,32 @@ def test_what_is_imported_is_declared():
     assert {top for top in others if not declared & {name.lower() for name in known[top]}} == set()
 
 
+#: Each module of a bench, and those of the bench that it may import.
+_BENCH = {
+    "variants": (),
+    "plan": ("variants",),
+    "states": ("plan",),
+    "scenarios": ("plan", "variants"),
+    "run": ("plan", "variants", "states", "scenarios"),
+    "suite": ("plan", "variants", "run"),
+}
+
+
+def test_operations_know_nothing_of_benches():
+    for path in _sources(_PACKAGE / "ops"):
+        assert _reaches(path.read_text(), "fastballoon_cli.ops.bench") == [], path.name
+
+
+def test_every_module_of_a_bench_has_its_place():
+    assert {path.stem for path in _sources(_PACKAGE / "ops" / "bench")} - {"__init__"} == set(_BENCH)
+
+
+@pytest.mark.parametrize("name", _BENCH)
+def test_arrows_go_one_way_in_a_bench(name):
+    others = [f"fastballoon_cli.ops.bench.{other}" for other in _BENCH if other not in (name, *_BENCH[name])]
+    assert _reaches((_PACKAGE / "ops" / "bench" / f"{name}.py").read_text(), *others) == []
+
+
 def test_every_way_to_import_is_seen():
     module = f"{_NAME}.page"
     for source in (

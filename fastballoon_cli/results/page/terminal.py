@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fastballoon_cli.plain import one_line, width
 from fastballoon_cli.results.page.colours import TERMINAL, TONES
-from fastballoon_cli.results.page.model import Bars, Block, Cell, Figures, Grid, Lines, Row, Section
+from fastballoon_cli.results.page.model import Bars, Block, Cell, Chart, Figures, Grid, Lines, Row, Section
 from fastballoon_cli.results.page.text import chart
 
 __all__ = ["terminal"]
@@ -37,8 +37,18 @@ def _block(block: Block) -> list[RenderableType]:
         case Figures():
             return [_figures(block)]
         case Bars() | Lines():
-            return [Text(), *chart(block), Text()]
+            return [Text(), _Drawn(block), Text()]
     return [Text(one_line(block.text))]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A chart, as wide as there is room for."""
+
+    shown: Chart
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        yield from chart(self.shown, options.max_width)
 
 
 @dataclass(frozen=True)

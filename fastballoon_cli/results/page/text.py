@@ -18,9 +18,20 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
-def chart(shown: Chart) -> list[Text]:
-    """Return a chart as text: its title, a row for each bar or line, its axis, and what the parts of bars are."""
-    return _bars(shown) if isinstance(shown, Bars) else _lines(shown)
+def chart(shown: Chart, room: int | None = None) -> list[Text]:
+    """Return a chart as text: its title, a row for each bar or line, its axis, and what the parts of bars are.
+
+    :param room: columns that there are; where what is said of a bar does not fit beside it, it stands below it.
+    """
+    return _bars(shown, room) if isinstance(shown, Bars) else _lines(shown, room)
+
+
+def _row(label: str, drawn: Text, said: str, room: int | None) -> list[Text]:
+    indent = " " * (width(label) + 2)
+    beside = Text.assemble(f"{label}  ", drawn, f"  {said}")
+    if room is None or beside.cell_len <= room:
+        return [beside]
+    return [Text.assemble(f"{label}  ", drawn), Text(indent + said)]
 
 
 def _labels(names: list[str]) -> list[str]:
@@ -40,14 +51,14 @@ def _axis(scale: Scale, unit: str, indent: int) -> Text:
     return Text(drawn, "dim")
 
 
-def _lines(lines: Lines) -> list[Text]:
+def _lines(lines: Lines, room: int | None) -> list[Text]:
     labels = _labels([line.label for line in lines.lines])
     most = max(max(line.bytes) for line in lines.lines)
     scale = scale_of([at for line in lines.lines for at in line.seconds], "s", logarithmic=lines.logarithmic)
     shown = [Text(one_line(lines.title), "bold")]
     for label, line in zip(labels, lines.lines, strict=True):
         drawn = Text(_heights(line, scale, most), TERMINAL[line.colour])
-        shown.append(Text.assemble(f"{label}  ", drawn, f"  {line.said}"))
+        shown += _row(label, drawn, line.said, room)
     return [*shown, _axis(scale, "s", width(labels[0]) + 2)]
 
 
@@ -64,7 +75,7 @@ def _heights(line: Line, scale: Scale, most: int) -> str:
     return drawn
 
 
-def _bars(bars: Bars) -> list[Text]:
+def _bars(bars: Bars, room: int | None) -> list[Text]:
     labels = iter(_labels([bar.label for bar in bars.bars]))
     scale = scale_of([bar.whole for bar in bars.bars], bars.unit, logarithmic=bars.logarithmic)
     indent = 0
@@ -76,7 +87,7 @@ def _bars(bars: Bars) -> list[Text]:
             label = next(labels)
             indent = width(label) + 2
             drawn = _shares(bar) if bars.parts else _length(bar, scale)
-            lines.append(Text.assemble(f"{label}  ", drawn, f"  {one_line(bar.said)}"))
+            lines += _row(label, drawn, one_line(bar.said), room)
     if bars.parts:
         marks = (_CHARACTERS[n % len(_CHARACTERS)] for n in range(len(bars.parts)))
         legend = (f"{mark} {one_line(part.label)}" for mark, part in zip(marks, bars.parts, strict=True))

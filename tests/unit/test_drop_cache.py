@@ -1,13 +1,11 @@
-from types import SimpleNamespace
-
 import pytest
 
 from fastballoon_cli.errors import GuestError, NotInTimeError
-from fastballoon_cli.machine.local import LocalQemu
 from fastballoon_cli.machine.session import Session
-from fastballoon_cli.ops import cache
+from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu.drop_cache import Answer
+from tests.unit.made import Machine
 
 MEMORY = {"Cached": 600, "Shmem": 100, "Buffers": 50, "SReclaimable": 30, "MemFree": 1000}
 
@@ -31,19 +29,6 @@ class Monitor:
         return {"query-status": {"status": "running"}}[command]
 
 
-class Machine(LocalQemu):
-    name, login = "v", "somehow"
-
-    def console(self):
-        return "look at its console"
-
-    def process(self, monitor):
-        return SimpleNamespace(rss=lambda: 4096)
-
-    def balloon(self, monitor):
-        return SimpleNamespace(options=dict)
-
-
 @pytest.fixture
 def session(monkeypatch):
     """A session in which the device gives the answers in ``answers``; None: nothing was agreed on."""
@@ -51,10 +36,10 @@ def session(monkeypatch):
     monkeypatch.setattr(cache, "_BUSY_SECONDS", 0.01)
 
     def make(answers, agent=None):
-        monkeypatch.setattr(cache.drop_cache, "agreed", lambda qmp: answers is not None)
+        monkeypatch.setattr(cache.requests, "agreed", lambda qmp: answers is not None)
         left = list(answers or [])
-        monkeypatch.setattr(cache.drop_cache, "request", lambda qmp, mode, timeout: left.pop(0))
-        return Session(Machine(), Monitor(), agent, Silent()), left
+        monkeypatch.setattr(cache.requests, "request", lambda qmp, mode, timeout: left.pop(0))
+        return Session(Machine(), Monitor(), agent, Silent(), met=True), left
 
     return make
 

@@ -1,14 +1,14 @@
 """Have a guest drop its cache and say what that gave."""
 
 import time
-from collections.abc import Mapping
 
 from fastballoon_cli.errors import FastballoonError, GuestError, NotInTimeError
 from fastballoon_cli.machine.base import Machine
+from fastballoon_cli.machine.reading import read
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops.provenance import provenance
 from fastballoon_cli.progress import Progress
-from fastballoon_cli.qemu import drop_cache
+from fastballoon_cli.qemu import drop_cache as requests
 from fastballoon_cli.results.model import Change, DropCacheResult
 
 __all__ = ["DEFAULT_SECONDS", "MODES", "drop", "no_way"]
@@ -37,7 +37,7 @@ _HINTS = {
 def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progress: Progress) -> DropCacheResult:
     """Have the guest drop what it caches of its disks.
 
-    Through the balloon device where guest and QEMU agreed on that, else through the agent. A guest that refuses
+    Through the balloon device where guest and QEMU agreed on that, else through an agent. A guest that refuses
     is not asked by the other way.
 
     :param mode: a key of :data:`MODES`.
@@ -47,44 +47,53 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     :raise PreconditionError: the guest is paused.
     """
     session.require_running()
-    by_device = drop_cache.agreed(session.qmp)
-    if not by_device and session.agent is None:
-        raise no_way(session.record)
-    hello, memory = session.ask("hello"), session.guest_memory()
-    process = session.process
-    rss = process.rss()
+    _method(session)
+    hello, before = session.ask("hello"), read(session)
+    method = _method(session)  # once more: an agent may have fallen silent
     progress.step(f"Dropping the cache of '{session.record.name}'")
     begun = time.monotonic()
     told = None
-    if by_device:
+    if method == "balloon":
         told = _by_device(session, mode, timeout)
     elif session.agent:
         session.agent.call("drop_caches", value=MODES[mode], timeout=timeout)
+    elif session.qga:
+        session.qga.drop_caches(MODES[mode], timeout=timeout)
     seconds = time.monotonic() - begun
-    after = session.guest_memory()
-    cached = Change(_cached(memory), _cached(after))
+    after = read(session, after=True)
+    cached = Change(before.guest.droppable, after.guest.droppable)
     return DropCacheResult(
         vm=session.record.name,
         mode=mode,
-        method="balloon" if by_device else "agent",
+        method=method,
         duration_s=seconds,
         freed_bytes=max(0, -(cached.delta or 0)) if told is None else told,
         guest_cached_bytes=cached,
-        guest_free_bytes=Change(_free(memory), _free(after)),
-        host_rss_bytes=Change(rss, process.rss()),
+        guest_free_bytes=Change(before.guest.free, after.guest.free),
+        host_rss_bytes=Change(before.rss_bytes, after.rss_bytes),
         provenance=provenance(session, hello, session.balloon.options(), "poll"),
     )
 
 
+def _method(session: Session) -> str:
+    if requests.agreed(session.qmp):
+        return "balloon"
+    if session.agent:
+        return "agent"
+    if session.qga:
+        return "qga"
+    raise no_way(session.record)
+
+
 def no_way(machine: Machine) -> GuestError:
     """Return the error that nothing can have a guest drop its cache."""
-    if not machine.login:
+    if not (machine.login or machine.qga_socket):
         return GuestError(
             "guest and QEMU have not agreed on a way to drop the cache",
             hint="in the guest: echo 1 > /proc/sys/vm/drop_caches; both need fastballoon's series to do it from here",
         )
     return GuestError(
-        "guest and QEMU have no way to drop the cache, and the agent in the guest does not answer",
+        "guest and QEMU have no way to drop the cache, and no agent in the guest answers",
         hint=machine.console(),
     )
 
@@ -92,7 +101,7 @@ def no_way(machine: Machine) -> GuestError:
 def _by_device(session: Session, mode: str, timeout: float) -> int:
     deadline = time.monotonic() + timeout
     while True:
-        answer = drop_cache.request(session.qmp, mode, timeout=max(0.001, deadline - time.monotonic()))
+        answer = requests.request(session.qmp, mode, timeout=max(0.001, deadline - time.monotonic()))
         if answer.status == "done":
             return answer.freed_bytes
         if answer.status != "busy" or time.monotonic() + _BUSY_SECONDS > deadline:
@@ -107,16 +116,3 @@ def _ended(machine: Machine, status: str, timeout: float) -> FastballoonError:
             hint=f"wait longer with --timeout, or {machine.console()}",
         )
     return GuestError(_REASONS.get(status, f"the request ended with '{status}'"), hint=_HINTS.get(status))
-
-
-def _cached(memory: Mapping[str, int] | None) -> int | None:
-    """Return what could be dropped: shared memory counts as page cache, but stays."""
-    if memory is None:
-        return None
-    if "SReclaimable" not in memory:
-        return memory.get("Cached")  # of statistics, which know of no more
-    return memory["Cached"] - memory["Shmem"] + memory["Buffers"] + memory["SReclaimable"]
-
-
-def _free(memory: Mapping[str, int] | None) -> int | None:
-    return None if memory is None else memory.get("MemFree")

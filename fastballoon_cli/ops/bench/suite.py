@@ -8,9 +8,9 @@ from typing import Any
 from fastballoon_cli.build.series import load_series
 from fastballoon_cli.errors import FastballoonError, UsageError
 from fastballoon_cli.host import procfs
-from fastballoon_cli.ops import bench as ops
-from fastballoon_cli.ops.bench import Bench
-from fastballoon_cli.ops.variants import DEFAULTS
+from fastballoon_cli.ops.bench import run as running
+from fastballoon_cli.ops.bench.plan import Bench
+from fastballoon_cli.ops.bench.variants import DEFAULTS
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.files import load, save
@@ -117,7 +117,7 @@ def run(chosen: list[Step], folder: Path, progress: Progress) -> Outcome:
             outcome.resumed.append(path)
             continue
         try:
-            result = ops.run(step.bench, _Numbered(progress, f"{number} of {len(chosen)}"), _saver(path))
+            result = running.run(step.bench, _Numbered(progress, f"{number} of {len(chosen)}"), _saver(path))
         except KeyboardInterrupt:
             outcome.interrupted = True
             break

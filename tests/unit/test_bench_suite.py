@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from fastballoon_cli.cli import root
 from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.host import procfs
-from fastballoon_cli.ops import bench as bench_ops
-from fastballoon_cli.ops import bench_all
+from fastballoon_cli.ops.bench import run as running
+from fastballoon_cli.ops.bench import suite
+from fastballoon_cli.ops.bench.plan import check
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.results.files import load, save
 from tests.unit.made import bench, case
@@ -35,7 +36,7 @@ def measured(plan):
 
 def _now(variant):
     here = {"host_cpu": procfs.cpu_model(), "host_kernel": procfs.kernel_release()}
-    sums = {product: bench_all.load_series(product).sha256 for product in ("kernel", "qemu")}
+    sums = {product: suite.load_series(product).sha256 for product in ("kernel", "qemu")}
     return here | {f"{product}_series_sha256": sums[product] if variant == "fast" else None for product in sums}
 
 
@@ -53,24 +54,24 @@ def ran(monkeypatch):
         behave = staticmethod(measured)
 
     noted = Noted()
-    monkeypatch.setattr(bench_ops, "run", run)
+    monkeypatch.setattr(running, "run", run)
     return noted
 
 
 def test_all_are_run_and_then_none(ran, tmp_path):
-    steps = bench_all.steps()
-    first = bench_all.run(steps, tmp_path, Silent())
+    steps = suite.steps()
+    first = suite.run(steps, tmp_path, Silent())
     assert len(ran) == len(steps) >= 7
     assert [path.stem for path in first.files] == [step.name for step in steps]
     assert first.resumed == []
     ran.clear()
-    second = bench_all.run(steps, tmp_path, Silent())
+    second = suite.run(steps, tmp_path, Silent())
     assert ran == []
     assert second.files == second.resumed == first.files
 
 
 def test_an_interrupted_run_goes_on_where_it_was(ran, tmp_path):
-    steps = bench_all.steps(quick=True)
+    steps = suite.steps(quick=True)
 
     def third_is_cut(plan):
         if len(ran) == 3:
@@ -81,13 +82,13 @@ def test_an_interrupted_run_goes_on_where_it_was(ran, tmp_path):
         return measured(plan)
 
     ran.behave = third_is_cut
-    first = bench_all.run(steps, tmp_path, Silent())
+    first = suite.run(steps, tmp_path, Silent())
     assert first.interrupted
     assert len(first.files) == 3
     assert load(first.files[2]).bench.interrupted
     ran.clear()
     ran.behave = measured
-    second = bench_all.run(steps, tmp_path, Silent())
+    second = suite.run(steps, tmp_path, Silent())
     assert [plan.guest_state for plan in ran] == [step.bench.guest_state for step in steps[2:]]
     assert second.resumed == first.files[:2]
     assert len(second.files) == len(steps)
@@ -98,7 +99,7 @@ def test_ctrl_c_before_the_first_sample_leaves_no_file(ran, tmp_path):
         raise KeyboardInterrupt
 
     ran.behave = cut
-    outcome = bench_all.run(bench_all.steps(), tmp_path, Silent())
+    outcome = suite.run(suite.steps(), tmp_path, Silent())
     assert outcome.interrupted
     assert list(tmp_path.iterdir()) == []
 
@@ -110,12 +111,12 @@ def test_one_that_fails_does_not_stop_the_others_and_is_tried_again(ran, tmp_pat
         return measured(plan)
 
     ran.behave = no_fragments
-    steps = bench_all.steps()
-    outcome = bench_all.run(steps, tmp_path, Silent())
+    steps = suite.steps()
+    outcome = suite.run(steps, tmp_path, Silent())
     assert list(outcome.failed) == ["inflate-fragmented"]
     assert len(outcome.files) == len(steps) - 1
     ran.clear()
-    bench_all.run(steps, tmp_path, Silent())
+    suite.run(steps, tmp_path, Silent())
     assert [plan.guest_state for plan in ran] == ["fragmented"]
 
 
@@ -138,12 +139,12 @@ def test_one_that_fails_does_not_stop_the_others_and_is_tried_again(ran, tmp_pat
     ],
 )
 def test_a_file_that_is_not_this_bench_is_measured_anew(ran, tmp_path, spoil):
-    step = bench_all.steps()[3]
+    step = suite.steps()[3]
     document = measured(step.bench).document()
     document["cases"][0]["metrics"].pop("guest_cpu_s")  # as many samples as the duration has
     spoil(document)
     save(tmp_path / f"{step.name}.json", document)
-    bench_all.run([step], tmp_path, Silent())
+    suite.run([step], tmp_path, Silent())
     assert len(ran) == 1
     assert load(tmp_path / f"{step.name}.json").bench.repeat == step.bench.repeat
 
@@ -151,18 +152,18 @@ def test_a_file_that_is_not_this_bench_is_measured_anew(ran, tmp_path, spoil):
 def test_what_was_measured_without_kvm_is_no_answer_with_it(ran, tmp_path):
     for accel, measured_anew in (("tcg", 1), ("tcg", 0), ("auto", 0), ("kvm", 1)):
         ran.clear()
-        bench_all.run(bench_all.steps(accel=accel)[3:4], tmp_path, Silent())
+        suite.run(suite.steps(accel=accel)[3:4], tmp_path, Silent())
         assert len(ran) == measured_anew, accel
 
 
 def test_quick_is_smaller_and_never_replaces_the_whole():
-    whole, quick = bench_all.steps(), bench_all.steps(quick=True)
+    whole, quick = suite.steps(), suite.steps(quick=True)
     assert not {step.name for step in whole} & {step.name for step in quick}
     samples = lambda steps: sum(len(step.bench.variants) * step.bench.repeat for step in steps)  # noqa: E731
     assert samples(quick) < samples(whole) / 1.8
     assert all(step.bench.repeat >= 3 and step.bench.memory_bytes < 4 * GIB for step in quick)
     for step in (*whole, *quick):
-        bench_ops._check(step.bench)
+        check(step.bench)
 
 
 def call(*arguments):

@@ -1,0 +1,1 @@
+"""Benches: variants of a balloon or a migration, measured in turn on guests of their own."""

@@ -1,0 +1,160 @@
+"""What a signal does to the tool wherever that is just then, also where Ctrl-C is ignored; on the real process."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastballoon_cli.host import procfs
+from tests.conftest import await_true
+from tests.unit.fake_qemu import FakeQemu
+
+pytestmark = pytest.mark.usefixtures("runtime")
+
+MIB = 1 << 20
+_SECONDS = 60
+#: What a shell does to a job in its background, when it has no terminal.
+_IN_THE_BACKGROUND = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+_TOOL = [sys.executable, "-m", "fastballoon_cli"]
+
+#: The tool, which is told to end when it reads the first message after it has set a target: by the task that reads.
+_IN_THE_READER = """
+import signal, sys
+from qemu.qmp import QMPClient
+from fastballoon_cli.__main__ import main
+from fastballoon_cli.qemu.balloon import BalloonDevice
+
+wanted, set_target, receive = [], BalloonDevice.set_target, QMPClient._do_recv
+
+def begin(device, size):
+    set_target(device, size)
+    if not wanted:
+        wanted.append(int(sys.argv[1]))
+
+async def interrupted(client):
+    message = await receive(client)
+    if wanted and wanted[0]:
+        number, wanted[0] = wanted[0], 0
+        signal.raise_signal(number)
+    return message
+
+BalloonDevice.set_target, QMPClient._do_recv = begin, interrupted
+sys.exit(main(sys.argv[2:]))
+"""
+
+#: The tool at a command that runs a program for long.
+_AT_WORK = """
+import sys
+from fastballoon_cli import __main__, cli, process
+
+@cli.root.command("work")
+def work():
+    process.run(["sh", "-c", "echo $$ > $0.new; mv $0.new $0; sleep 1000; true", sys.argv[1]])
+
+sys.exit(__main__.main(["--json", "work"]))
+"""
+
+
+class Slow(FakeQemu):
+    """A guest that gives nothing for now."""
+
+    def answer(self, command, arguments):
+        if command == "balloon":
+            self.target = self.memory - arguments["value"]
+            return {}
+        return super().answer(command, arguments)
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Have what is started hear of SIGHUP, though the tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def slow():
+    it = Slow("v", balloon=256 * MIB)
+    yield it
+    it.close()
+
+
+@pytest.fixture
+def start():
+    started = []
+
+    def call(*argv, background):
+        line = [*(_IN_THE_BACKGROUND if background else []), *map(str, argv)]
+        started.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield call
+    for one in started:
+        one.kill()
+        one.communicate()
+
+
+def ended(process, code):
+    out, err = process.communicate(timeout=_SECONDS)
+    assert process.returncode == code, out + err
+    assert "Traceback" not in err
+    return json.loads(out)
+
+
+_IN = pytest.mark.parametrize("background", [False, True], ids=["", "background"])
+_BY = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+
+
+@_IN
+@_BY
+def test_the_task_that_reads_a_monitor_goes_on_and_the_inflation_is_stopped(slow, start, number, background):
+    words = ("--json", "--vm", "v", "inflate", "--target", "512M")
+    tool = start(sys.executable, "-c", _IN_THE_READER, int(number), *words, background=background)
+    assert ended(tool, 130)["error"]["message"] == "interrupted"
+    # By way of the same monitor.
+    assert slow.told("balloon") == [{"value": slow.memory - size * MIB} for size in (512, 256)]
+
+
+@_IN
+@_BY
+def test_what_waits_for_the_guest_ends_and_stops_the_inflation(slow, start, number, background):
+    tool = start(*_TOOL, "--json", "--vm", "v", "inflate", "--target", "512M", background=background)
+    await_true(lambda: slow.told("balloon"), seconds=_SECONDS, what="the inflation to begin")
+    tool.send_signal(number)
+    assert ended(tool, 130)["error"]["message"] == "interrupted"
+    assert slow.target == 256 * MIB
+
+
+@_IN
+@_BY
+def test_a_program_that_the_tool_runs_ends_with_it(start, tmp_path, number, background):
+    tool = start(sys.executable, "-c", _AT_WORK, tmp_path / "pid", background=background)
+    await_true((tmp_path / "pid").exists, seconds=_SECONDS, what="the program to begin")
+    pid = int((tmp_path / "pid").read_text())
+    assert procfs.start_time(pid)
+    tool.send_signal(number)
+    assert ended(tool, 130)["error"]["message"] == "interrupted"
+    assert procfs.start_time(pid) is None
+
+
+def test_ctrl_c_is_not_for_a_job_in_the_background(slow, start):
+    tool = start(*_TOOL, "--json", "--timeout", "600", "--vm", "v", "deflate", "--to", "128M", background=True)
+    await_true(lambda: slow.told("balloon"), seconds=_SECONDS, what="the deflation to begin")
+    tool.send_signal(signal.SIGINT)
+    asked = len(slow.said)
+    await_true(lambda: len(slow.said) > asked + 20, seconds=_SECONDS, what="the tool to go on")
+    assert tool.poll() is None
+    slow.run()
+    assert ended(tool, 0)["balloon_bytes"]["after"] == 128 * MIB
+
+
+def test_what_it_starts_can_be_interrupted_as_ever(start, tmp_path):
+    start(sys.executable, "-c", _AT_WORK, tmp_path / "pid", background=True)
+    await_true((tmp_path / "pid").exists, seconds=_SECONDS, what="the program to begin")
+    status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/status").read_text()
+    blocked = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk:"))
+    assert not blocked & 1 << (signal.SIGINT - 1)
