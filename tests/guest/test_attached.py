@@ -129,6 +129,7 @@ def test_who_says_how_to_log_in_has_what_the_agent_tells(tool, foreign):
     await_true(lambda: b"fastballoon: ready" in foreign.console.read_bytes(), seconds=150, what="the guest's agent")
     attached = tool.ok("--timeout", "60", "vm", "attach", name, "--qmp", str(foreign.monitor), *foreign.login)
     assert attached["ssh"] == foreign.login[1]
+    begun = time.time()
     try:
         assert tool.ok("--vm", name, "vm", "touch", "--size", "256M", "--verify")["mismatches"] == 0
         result = tool.ok("--vm", name, "inflate", "--target", "512M")
@@ -138,9 +139,8 @@ def test_who_says_how_to_log_in_has_what_the_agent_tells(tool, foreign):
         assert origin["guest_kernel"]
         phases = result["phases_s"]
         assert (phases["allocate"] is not None) == foreign.name.endswith("fast")
-        # Nobody had to ask the balloon for statistics.
-        status = tool.ok("vm", "status", name)
-        assert status["guest_stats"]["age_s"] is None
+        # Nobody had to ask the balloon for statistics: what there is of them is from when the driver has started.
+        assert tool.ok("vm", "status", name)["guest_stats"]["age_s"] > time.time() - begun
         assert tool.ok("--vm", name, "deflate")["guest_free_bytes"]["after"] > free["after"]
         dropped = tool.ok("--vm", name, "drop-cache")
         assert dropped["method"] == ("balloon" if foreign.name.endswith("fast") else "agent")

@@ -224,7 +224,7 @@ def killed(attach, qemu):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    await_true(lambda: qemu.told("balloon"), seconds=30, what="the inflation to begin")
+    await_true(lambda: qemu.told("balloon"), seconds=60, what="the inflation to begin")
     tool.kill()
     tool.wait()
     qemu.answer = answer
