@@ -13,7 +13,12 @@ _KIB = 1024
 _WARNING = 4  # syslog(2) level; lower is worse
 _INIT = "as init process"
 #: A vCPU that the host did not run for a while, or a guest that was migrated; says nothing of the guest.
-_HOST_WAS_BUSY = ("hrtimer: interrupt took", "clocksource: Long readout interval")
+_HOST_WAS_BUSY = (
+    "hrtimer: interrupt took",
+    "clocksource: ",
+    "tsc: Marking TSC unstable due to clocksource watchdog",
+    "TSC found unstable after boot",
+)
 
 
 def hello(_: _Progress) -> dict[str, Any]:

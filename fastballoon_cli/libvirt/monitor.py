@@ -4,20 +4,19 @@ import json
 import queue
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from fastballoon_cli.errors import QmpError
 from fastballoon_cli.libvirt.connection import binding
 from fastballoon_cli.libvirt.domain import LibvirtDomain
-from fastballoon_cli.qemu.monitor import CommandNotFoundError
+from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
 __all__ = ["DomainMonitor"]
 
 _SECONDS = 10.0
 
 
-class DomainMonitor:
+class DomainMonitor(Monitor):
     """QMP commands that libvirt passes on. It notes that the domain is tainted then: ``custom-monitor``.
 
     The monitor of a domain whose XML names none of our features is left alone: it would know none of them.
@@ -28,14 +27,6 @@ class DomainMonitor:
     def __init__(self, domain: LibvirtDomain, *, alone: bool) -> None:
         self._domain = domain
         self._alone = alone
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def execute(
         self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float | None = None

@@ -59,6 +59,8 @@ class _SecondQemu:
 
     def run(self, session: Session, options: Options, timeout: float, progress: Progress) -> Ran:
         with Handover(session) as pair:
+            # Its connection does not move along, and the guest should not keep the end of a lost one.
+            session.drop_agent()
             _set_up(pair.source, pair.destination, options)
             return _run(pair, options, timeout, progress)
 

@@ -79,6 +79,7 @@ class _OtherHost:
 
     def run(self, session: Session, options: Options, timeout: float, progress: Progress) -> Ran:
         moving = DomainMigration(self.machine.running, self.destination, self.way)
+        session.drop_agent()
         told, cpu = free_pages.query(session.qmp), session.process.vcpu_seconds()
         seen = _Seen(told, cpu)
         begun = time.monotonic()

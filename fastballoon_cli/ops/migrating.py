@@ -88,7 +88,7 @@ class Migrator(Protocol):
         ...
 
     def run(self, session: Session, options: Options, timeout: float, progress: Progress, /) -> Ran:
-        """Move the guest; the session goes on with the QEMU that has it then.
+        """Move the guest; the session goes on with the QEMU that has it then, and without its agent.
 
         :raise MigrationError: that failed, was cancelled or took too long; the guest runs on where it was.
         :raise VmLostError: the QEMU that had the guest has ended.
@@ -154,8 +154,6 @@ def carry_out(
 
 
 def _run(session: Session, options: Options, migrator: Migrator, timeout: float, progress: Progress) -> Ran:
-    # Its connection does not move along, and the guest should not keep the end of a lost one.
-    session.drop_agent()
     try:
         return migrator.run(session, options, timeout, progress)
     except MigrationError:

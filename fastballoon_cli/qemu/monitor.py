@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from fastballoon_cli.errors import QmpError
 
@@ -14,7 +15,15 @@ class CommandNotFoundError(QmpError):
 
 
 class Monitor(AbstractContextManager["Monitor"], Protocol):
-    """QMP commands to one QEMU."""
+    """QMP commands to one QEMU; a context manager, which disconnects at its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def execute(
         self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float | None = None

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate, StateError
 
 from fastballoon_cli.errors import QmpError, VmLostError
-from fastballoon_cli.qemu.monitor import CommandNotFoundError
+from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
 __all__ = ["MonitorBusyError", "Qmp", "connect_when_ready"]
 
@@ -26,7 +25,7 @@ class MonitorBusyError(QmpError):
     """Somebody else is connected to the monitor, which takes one client at a time; or QEMU hangs."""
 
 
-class Qmp:
+class Qmp(Monitor):
     """A monitor connection; a context manager.
 
     A monitor takes one client at a time and lets a second one hang, so every call here has a deadline. Every wait is
@@ -49,23 +48,10 @@ class Qmp:
             self._runner.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def execute(
         self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float | None = None
     ) -> Any:
-        """Run a command and return its answer.
-
-        :raise CommandNotFoundError: this QEMU does not know it.
-        :raise QmpError: QEMU refused it, or did not answer within ``timeout`` seconds.
-        :raise VmLostError: QEMU went away; the command may or may not have had its effect.
-        """
+        """Run a command and return its answer, see :meth:`Monitor.execute`."""
         return self._runner.run(self._execute(command, arguments, timeout or self._timeout))
 
     def execute_until(
@@ -77,14 +63,7 @@ class Qmp:
         ends: Callable[[Any, Mapping[str, Any]], bool],
         timeout: float,
     ) -> dict[str, Any]:
-        """Run a command that starts something, wait for the event that ends it, and return that event's data.
-
-        :param ends: given the command's answer and an event's data; says whether the one is the end of the other.
-        :param timeout: seconds for the event, from the command's answer.
-        :raise CommandNotFoundError: this QEMU does not know the command.
-        :raise QmpError: QEMU refused it, or no such event came in time.
-        :raise VmLostError: QEMU went away.
-        """
+        """Run a command and wait for its end, see :meth:`Monitor.execute_until`."""
         return self._runner.run(self._execute_until(command, arguments, event, ends, timeout))
 
     @contextmanager

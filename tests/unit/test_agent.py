@@ -201,5 +201,11 @@ def test_a_busy_host_is_no_warning_of_the_guests_kernel():
     assert facts.is_warning(3, "Bad page state")
     assert not facts.is_warning(4, "hrtimer: interrupt took 95136466 ns")
     assert not facts.is_warning(4, "clocksource: Long readout interval, skipping watchdog check: cs_nsec: 1132449041")
+    skew = "timekeeping watchdog on CPU1: Marking clocksource 'tsc' as unstable because the skew is too large:"
+    assert not facts.is_warning(4, f"clocksource: {skew}")
+    assert not facts.is_warning(
+        4, "clocksource:                       'tsc' skewed 120 ms over watchdog 'hpet' interval"
+    )
+    assert not facts.is_warning(2, "TSC found unstable after boot, most likely due to broken BIOS. Use 'tsc=unstable'.")
     assert not facts.is_warning(6, "virtio_balloon virtio2: Out of puff! Can't get 1 pages")
     assert not facts.is_warning(12, "a warning of a user's program")
