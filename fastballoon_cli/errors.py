@@ -38,6 +38,8 @@ class FastballoonError(Exception):
         self.message = message
         self.hint = hint
         self.details = details
+        if details:
+            self.add_note(details)  # for tracebacks, which show the message alone
 
 
 class UsageError(FastballoonError):

@@ -5,13 +5,15 @@ import time
 import click
 
 from fastballoon_cli.cli.common import Context, emit_dry_run, pass_context
-from fastballoon_cli.machine.session import IN_PASSING_SECONDS, hold
+from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.ops import dry_run as dry
 from fastballoon_cli.results.page.terminal import terminal
 from fastballoon_cli.results.report.single import single_section
 
 __all__ = ["drop_cache"]
+
+_AGENT_SECONDS = 5.0
 
 
 @click.command("drop-cache")
@@ -39,7 +41,7 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
         return
     deadline = time.monotonic() + (ctx.timeout or cache.DEFAULT_SECONDS)
     # An agent that does not answer must leave some of the time for the guest's kernel.
-    with hold(ctx.which, ctx.output, patience=min(IN_PASSING_SECONDS, (deadline - time.monotonic()) / 2)) as session:
+    with hold(ctx.which, ctx.output, patience=min(_AGENT_SECONDS, (deadline - time.monotonic()) / 2)) as session:
         timeout = deadline - time.monotonic()
         result = cache.drop(session, mode, timeout=timeout, progress=ctx.output)
     ctx.output.emit(result.document(), *terminal([single_section(result)]))

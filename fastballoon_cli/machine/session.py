@@ -28,7 +28,6 @@ from fastballoon_cli.qemu.balloon import Balloon
 from fastballoon_cli.qemu.monitor import Monitor
 
 __all__ = [
-    "IN_PASSING_SECONDS",
     "Session",
     "StartingError",
     "connect",
@@ -38,9 +37,9 @@ __all__ = [
     "running",
 ]
 
-#: For an answer of the guest that is welcome, but that nothing depends on.
-IN_PASSING_SECONDS = 2.0
-_NEEDED_SECONDS = 5.0
+#: For an answer of an agent. In a guest that was not started here nothing depends on it, unless a command needs it.
+_SECONDS = 5.0
+_IN_PASSING_SECONDS = 2.0
 
 
 class StartingError(PreconditionError):
@@ -102,6 +101,11 @@ class Session:
         return isinstance(self.record, Record)
 
     @property
+    def _patience(self) -> float:
+        """Seconds for an answer that is welcome, but that nothing depends on."""
+        return _SECONDS if self.ours else _IN_PASSING_SECONDS
+
+    @property
     def guest_memory_from(self) -> str | None:
         """Where the guest's memory is read: ``agent``, ``qga``, ``statistics``, or nowhere."""
         if self.agent:
@@ -137,8 +141,8 @@ class Session:
     def meet_agent(self, *, patience: float | None = None, needed: bool = False) -> None:
         """Connect to an agent in the guest, unless that was tried before; a guest that is paused is not waited for.
 
-        :param patience: seconds for its first word; by default those of :data:`IN_PASSING_SECONDS`, or 5 if it is
-            needed.
+        :param patience: seconds for its first word; by default 5, or 2 in a guest that was not started here if the
+            agent is not needed there.
         :param needed: fail when ours does not answer, instead of going on without it.
         :raise PreconditionError: it is needed, and the guest is paused.
         :raise GuestError: it is needed and does not answer.
@@ -152,8 +156,8 @@ class Session:
         if self.record.login:
             try:
                 self.require_running()
-                seconds = patience or (_NEEDED_SECONDS if needed else IN_PASSING_SECONDS)
-                self.agent = connect_agent(self.record, timeout=seconds)
+                seconds = _SECONDS if needed else self._patience
+                self.agent = connect_agent(self.record, timeout=patience or seconds)
                 return
             except (GuestError, PreconditionError) as e:
                 if needed:
@@ -166,7 +170,7 @@ class Session:
         if self.record.qga_socket and not self.qga:
             try:
                 self.require_running()
-                self.qga = GuestAgent(self.record.qga_socket, patience=IN_PASSING_SECONDS)
+                self.qga = GuestAgent(self.record.qga_socket, patience=_IN_PASSING_SECONDS)
                 return
             except (GuestError, PreconditionError) as e:
                 self._warn(e)
@@ -194,15 +198,17 @@ class Session:
                 one.close()
         self.agent = self.qga = None
 
-    def ask(self, verb: str, *, timeout: float = IN_PASSING_SECONDS, **arguments: Any) -> Any:
+    def ask(self, verb: str, *, timeout: float | None = None, **arguments: Any) -> Any:
         """Return the agent's answer, or None: what the guest says of itself is welcome, but no reason to fail.
 
         A guest that its balloon has left without memory may answer nothing, and must still be given some back.
+
+        :param timeout: seconds; by default 5, or 2 of a guest that was not started here.
         """
         if self.agent is None:
             return None
         try:
-            return self.agent.call(verb, timeout=timeout, **arguments)
+            return self.agent.call(verb, timeout=timeout or self._patience, **arguments)
         except GuestError as e:
             self._warn(e)
             self.drop_agent()

@@ -37,9 +37,10 @@ __all__ = [
     "touch",
 ]
 
-#: What the guest's init writes to the console when sshd listens, and how long that is waited for.
+#: What the guest's init writes to the console when sshd and the agent listen, and how long that is waited for.
 _READY = b"fastballoon: ready"
 _SSHD_SECONDS = 20.0
+_POLL_SECONDS = 0.02
 _TRIES = 5
 #: Of a guest that has just answered, and is busy with what comes after its boot.
 _AGENT_SECONDS = 30.0
@@ -180,14 +181,7 @@ def _boot(planned: StartPlan, request: Request, progress: Progress, timeout: flo
         registry.save(record)
         connect_when_ready(spec.qmp_socket, deadline=deadline, alive=record.require_alive).close()
         _await_sshd(record, deadline)
-        try:
-            agent = connect_agent(record, timeout=max(0.0, deadline - time.monotonic()))
-            with agent:
-                agent.call("hello")
-        except VmLostError:
-            raise
-        except FastballoonError as e:
-            raise _with_console(e, spec) from e
+        _await_agent(record, deadline)
         record = record.mark_ready()
         registry.save(record)
         return _Booted(record, qemu, lock)
@@ -206,9 +200,34 @@ def _await_sshd(record: Record, deadline: float) -> None:
         deadline = min(deadline, time.monotonic() + _SSHD_SECONDS)
     while time.monotonic() < deadline:
         record.require_alive()
-        if record.spec.console_log.exists() and _READY in record.spec.console_log.read_bytes():
+        if _is_ready(record):
             return
-        time.sleep(0.02)
+        time.sleep(_POLL_SECONDS)
+
+
+def _await_agent(record: Record, deadline: float) -> None:
+    """Wait for the agent's first word; until init has said that all is there, sshd may be there before the agent.
+
+    :raise GuestError: it did not come in time, or it has failed.
+    """
+    while True:
+        last = _is_ready(record) or time.monotonic() >= deadline
+        try:
+            with connect_agent(record, timeout=max(0.0, deadline - time.monotonic())) as agent:
+                agent.call("hello")
+            return
+        except VmLostError:
+            raise
+        except FastballoonError as e:
+            if last:
+                raise _with_console(e, record.spec) from e
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_ready(record: Record) -> bool:
+    """Return whether init has said that sshd listens, and the agent unless that has failed."""
+    console = record.spec.console_log
+    return console.exists() and _READY in console.read_bytes()
 
 
 def _with_console(error: FastballoonError, spec: QemuSpec) -> FastballoonError:

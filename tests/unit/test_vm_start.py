@@ -1,8 +1,10 @@
+import contextlib
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -209,3 +211,49 @@ with vm.borrow(vm.Request(name="v"), Silent()) as session:
     tool.send_signal(number)
     tool.wait(20)
     await_true(lambda: registry.procfs.start_time(qemu) is None and not registry.vm_dir("v").exists())
+
+
+class Ready:
+    """A record of a VM that boots: what init has written, and how often the agent was asked."""
+
+    def __init__(self, console, said=b""):
+        console.write_bytes(said)
+        self.spec = SimpleNamespace(console_log=console)
+
+
+@pytest.fixture
+def agent(monkeypatch):
+    """What becomes of each attempt to reach the agent; an exception is raised."""
+    outcomes = []
+
+    @contextlib.contextmanager
+    def connect(record, *, timeout):
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        yield SimpleNamespace(call=lambda verb: outcome)
+
+    monkeypatch.setattr(vm, "connect_agent", connect)
+    return outcomes
+
+
+def test_sshd_may_be_there_before_the_agent(agent, tmp_path):
+    agent += [GuestError("the guest's agent is not there"), GuestError("the guest's agent is not there"), {}]
+    vm._await_agent(Ready(tmp_path / "console"), time.monotonic() + 100)
+    assert agent == []
+
+
+def test_an_agent_that_has_failed_is_not_waited_for(agent, tmp_path):
+    agent += [GuestError("the guest's agent is not there", details="Connect failed"), {}]
+    with pytest.raises(GuestError) as raised:
+        vm._await_agent(Ready(tmp_path / "console", b"No module\nfastballoon: ready\n"), time.monotonic() + 100)
+    assert "Connect failed" in raised.value.details
+    assert "No module" in raised.value.details
+    assert agent == [{}]
+
+
+def test_an_agent_is_not_waited_for_longer_than_the_boot_may_last(agent, tmp_path):
+    agent += [GuestError("the guest's agent is not there"), {}]
+    with pytest.raises(GuestError):
+        vm._await_agent(Ready(tmp_path / "console"), time.monotonic())
+    assert agent == [{}]
