@@ -1,14 +1,17 @@
 """The command line: parses, calls one function of ``ops``, renders."""
 
+import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from fastballoon_cli import __version__
-from fastballoon_cli.cli.common import Context, complete_vm
+from fastballoon_cli.cli.common import DEFAULT_URI, Context, complete_vm
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.cli.login import login_of, login_options
 from fastballoon_cli.cli.output import Output
+from fastballoon_cli.errors import UsageError
 
 __all__ = ["root"]
 
@@ -92,4 +95,11 @@ def root(
     output = ctx.obj if isinstance(ctx.obj, Output) else Output()
     output.as_json = as_json
     login = login_of(ssh, identity, known_hosts)
+    # The environment and the configuration may have it for other commands than this one.
+    asked = ctx.get_parameter_source("ssh") is ParameterSource.COMMANDLINE
+    if asked and connect is None and DEFAULT_URI not in os.environ:
+        raise UsageError(
+            "--ssh is for a domain of libvirt, and goes with --connect",
+            hint="for another VM it comes behind 'vm attach', once and for all",
+        )
     ctx.obj = Context(vm=vm_name, connect=connect, login=login, timeout=timeout, verbose=verbose, output=output)

@@ -11,7 +11,7 @@ import tty
 from collections.abc import Sequence
 
 from fastballoon_cli.errors import PreconditionError, VmLostError
-from fastballoon_cli.guest.login import HOST_ALIAS
+from fastballoon_cli.guest.login import Login
 from fastballoon_cli.machine.registry import Record
 
 __all__ = ["console", "ssh"]
@@ -20,32 +20,14 @@ _LEAVE = b"\x1d"  # Ctrl-]
 _CHUNK = 1 << 16
 
 
-def ssh(record: Record, command: Sequence[str]) -> int:
+def ssh(login: Login, command: Sequence[str]) -> int:
     """Run OpenSSH's client on a guest and return its exit status.
 
     :raise PreconditionError: there is no ``ssh`` on this machine.
     """
-    client = shutil.which("ssh")
-    if client is None:
+    if shutil.which("ssh") is None:
         raise PreconditionError("there is no 'ssh' on this machine", hint="apt-get install openssh-client")
-    folder = record.spec.directory
-    argv = [
-        client,
-        *("-F", "none"),
-        *("-i", str(folder / "ssh_key")),
-        *("-p", str(record.spec.ssh_port)),
-        *("-o", f"UserKnownHostsFile={folder / 'known_hosts'}"),
-        *("-o", f"HostKeyAlias={HOST_ALIAS}"),
-        *("-o", "StrictHostKeyChecking=yes"),
-        *("-o", "IdentitiesOnly=yes"),
-        *("-o", "LogLevel=ERROR"),
-        # A guest that reboots, or moves on to another QEMU, says no goodbye.
-        *("-o", "ServerAliveInterval=5"),
-        *("-o", "ServerAliveCountMax=4"),
-        "root@127.0.0.1",
-        *command,
-    ]
-    return subprocess.call(argv)
+    return subprocess.call([*login.ssh(), *command])
 
 
 def console(record: Record) -> None:

@@ -293,7 +293,7 @@ def ssh(ctx: Context, command: tuple[str, ...]) -> None:
     Example:
       fastballoon vm ssh -- free -m
     """
-    sys.exit(terminal.ssh(vm_status.running_guest(ctx.own()), command))
+    sys.exit(terminal.ssh(vm_status.login_of_running(ctx.which), command))
 
 
 @vm.command()

@@ -35,6 +35,24 @@ class Login:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.user}@{host}:{self.port}"
 
+    def ssh(self) -> list[str]:
+        """Return the command line of OpenSSH's client that logs in so; what is to be run there comes behind it."""
+        alias = ["-o", f"HostKeyAlias={self.alias}"] if self.alias else []
+        return [
+            *("ssh", "-F", "none"),
+            *("-i", str(self.key)),
+            *("-p", str(self.port)),
+            *("-o", f"UserKnownHostsFile={self.known_hosts}"),
+            *alias,
+            *("-o", "StrictHostKeyChecking=yes"),
+            *("-o", "IdentitiesOnly=yes"),
+            *("-o", "LogLevel=ERROR"),
+            # A guest that reboots, or moves on to another QEMU, says no goodbye.
+            *("-o", "ServerAliveInterval=5"),
+            *("-o", "ServerAliveCountMax=4"),
+            f"{self.user}@{self.host}",
+        ]
+
 
 def parse(text: str, *, key: Path, known_hosts: Path) -> Login:
     """Return a login of ``[USER@]HOST[:PORT]``.

@@ -96,7 +96,7 @@ def check_inflate(target: int, size: int, ram: int, lent: int = 0) -> None:
     """
     _check_multiple(target)
     if target == 0:
-        raise UsageError("a balloon of 0 is nothing to inflate", hint="to empty it: fastballoon deflate")
+        raise UsageError("a balloon of 0 is nothing to inflate", hint="to empty it, use deflate")
     if target >= ram:
         raise UsageError(
             f"the target {format_size(target)} is not below the VM's memory, {format_size(ram)}"
@@ -106,7 +106,7 @@ def check_inflate(target: int, size: int, ram: int, lent: int = 0) -> None:
     if target < size:
         raise UsageError(
             f"the balloon already holds {format_size(size)}, more than {format_size(target)}",
-            hint=f"to shrink it: fastballoon deflate --to {target}",
+            hint=f"to shrink it, use deflate --to {target}",
         )
 
 
@@ -134,7 +134,7 @@ def plan_deflate(session: Session, target: int = 0) -> Plan:
     if target > size:
         raise UsageError(
             f"the balloon holds {format_size(size)}, less than {format_size(target)}",
-            hint=f"to grow it: fastballoon inflate --target {target}",
+            hint=f"to grow it, use inflate --target {target}",
         )
     return Plan("deflate", size, target, agreed_on(device.counters()))
 
@@ -204,7 +204,7 @@ def _inhibited(session: Session, before: DeviceCounters | None, after: DeviceCou
         return "it must not discard memory at present, during a background snapshot, say; it does as soon as it may"
     return (
         "it must not discard memory at present, during a background snapshot, say; "
-        "when that is over: fastballoon deflate, and inflate again"
+        "when that is over, deflate it and inflate it again"
     )
 
 

@@ -62,8 +62,7 @@ class Vm:
         if self.record is None or isinstance(self.record, Record):
             return f"fastballoon --vm {self.name} vm ssh -- '{write}'"
         if login := self.record.login:
-            known = f"UserKnownHostsFile={login.known_hosts}"
-            return shlex.join(["ssh", "-i", str(login.key), "-o", known, f"ssh://{login}", write])
+            return shlex.join([*login.ssh(), write])
         if self.record.qga_socket:
             return f"# by QEMU's guest agent, {self.record.qga_socket}, in the guest: {write}"
         raise cache.no_way(self.record)

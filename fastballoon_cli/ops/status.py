@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fastballoon_cli.errors import VmLostError
+from fastballoon_cli.errors import PreconditionError, VmLostError
+from fastballoon_cli.guest.login import Login
 from fastballoon_cli.machine import registry
 from fastballoon_cli.machine.attached import Attached
 from fastballoon_cli.machine.base import Machine
@@ -13,7 +14,7 @@ from fastballoon_cli.machine.session import Session, open_monitor, running
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import drop_cache, free_pages
 
-__all__ = ["names", "running_guest", "status"]
+__all__ = ["login_of_running", "names", "status"]
 
 
 def names(*, attached: bool = True) -> list[str]:
@@ -44,16 +45,21 @@ def status(which: str | Domain) -> dict[str, Any]:
         return _status(now)  # its guest has just moved on to another QEMU
 
 
-def running_guest(which: str | Domain) -> Record:
-    """Return the record of a VM whose guest is not paused, for somebody who is about to talk to it.
+def login_of_running(which: str | Domain) -> Login:
+    """Return how to log in to a guest that is not paused.
 
-    :raise PreconditionError: there is none of that name, or its guest is paused.
+    :raise PreconditionError: there is no VM of that name, its guest is paused, or nobody has said how.
     :raise VmLostError: its QEMU has ended.
     """
-    record = registry.require_started(running(which))
-    with open_monitor(record, looking=True) as qmp:
-        record.require_running(qmp)
-    return record
+    machine = running(which)
+    if machine.login is None:
+        raise PreconditionError(
+            f"nobody has said how to log in to the guest of '{machine.name}'",
+            hint="say it with --ssh and --identity: of a domain with each command, of another VM when it is attached",
+        )
+    with open_monitor(machine, looking=True) as qmp:
+        machine.require_running(qmp)
+    return machine.login
 
 
 def _status(record: Machine) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class DropCacheResult:
     """A cache that was dropped.
 
     :ivar mode: ``pagecache``, ``slab`` or ``all``.
-    :ivar method: ``balloon`` or ``agent``: which way the guest was asked.
+    :ivar method: ``balloon``, ``agent`` or ``qga`` (QEMU's guest agent): which way the guest was asked.
     :ivar duration_s: from the request to the guest's answer.
     :ivar freed_bytes: what the guest's kernel says it freed; the agent's way, by how much its cache is smaller.
     :ivar guest_cached_bytes: page cache without shared memory, and slab that can be reclaimed.

@@ -128,6 +128,7 @@ def test_who_says_how_to_log_in_has_what_the_agent_tells(tool, foreign):
     name = f"{foreign.name}-ssh"
     attached = tool.ok("--timeout", "60", "vm", "attach", name, "--qmp", str(foreign.monitor), *foreign.login)
     assert attached["ssh"] == foreign.login[1]
+    assert tool.run("--vm", name, "vm", "ssh", "--", "hostname").out == "fastballoon\n"
     begun = time.time()
     try:
         assert tool.ok("--vm", name, "vm", "touch", "--size", "256M", "--verify")["mismatches"] == 0

@@ -139,10 +139,26 @@ def test_only_what_the_tool_has_started_is_stopped(fastballoon, qemu, web):
 
 
 @pytest.mark.parametrize(
-    "command", [("migrate",), ("migrate", "--dry-run"), ("vm", "ssh"), ("vm", "console", "--log"), ("vm", "touch")]
+    "command", [("migrate",), ("migrate", "--dry-run"), ("vm", "console", "--log"), ("vm", "touch")]
 )
 def test_what_needs_a_vm_of_our_own_says_so(fastballoon, qemu, web, command):
     assert "was attached" in refused(fastballoon, 3, "--vm", "web", *command)["message"]
+
+
+def test_nobody_has_said_how_to_log_in_to_its_guest(fastballoon, web):
+    error = refused(fastballoon, 3, "--vm", "web", "vm", "ssh")
+    assert "nobody has said how to log in" in error["message"]
+    assert "--ssh" in error["hint"]
+
+
+def test_a_login_is_for_domains_or_given_once(fastballoon, web, monkeypatch):
+    error = refused(fastballoon, 2, "--vm", "web", "--ssh", "root@web", "--identity", "key", "deflate")
+    assert "goes with --connect" in error["message"]
+    assert "vm attach" in error["hint"]
+    # In the environment it may be meant for others.
+    monkeypatch.setenv("FASTBALLOON_SSH", "root@web")
+    monkeypatch.setenv("FASTBALLOON_IDENTITY", "key")
+    assert fastballoon("--vm", "web", "vm", "status").returncode == 0
 
 
 def test_a_vm_of_our_own_is_not_detached(fastballoon):

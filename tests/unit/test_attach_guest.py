@@ -87,8 +87,10 @@ def test_a_login_is_kept_and_the_agent_says_what_the_guest_has(attach, ok, fastb
     assert "drop_caches" in guest.asked
     # What a dry run prints is no command that is refused for a VM that was attached.
     (line,) = ok("drop-cache", "--dry-run")["commands"]
-    assert line.startswith("ssh -i ")
-    assert line.endswith(f"ssh://{guest.login} 'echo 1 > /proc/sys/vm/drop_caches'")
+    host, _, port = guest.login.rpartition(":")
+    assert line.startswith("ssh ")
+    assert f" -p {port} " in line
+    assert line.endswith(f"{host} 'echo 1 > /proc/sys/vm/drop_caches'")
 
 
 def test_the_floor_is_kept_by_what_the_agent_says(attach, fastballoon, guest):

@@ -282,6 +282,10 @@ def test_the_command_writes_what_it_was_asked_for(fastballoon, files, tmp_path):
         ["absent.json"],
     ):
         assert fastballoon("report", names[0], *wrong).returncode == 2
+    nowhere = tmp_path / "nowhere" / "report.html"
+    ran = fastballoon("--json", "report", names[0], "--out", str(nowhere))
+    assert ran.returncode == 3
+    assert str(nowhere) in json.loads(ran.stdout)["error"]["message"]
 
 
 _MEASURE = """(() => {
