@@ -2,6 +2,9 @@
 
 import pytest
 
+from fastballoon_cli import build
+from fastballoon_cli.progress import Silent
+
 MIB = 1 << 20
 
 
@@ -90,7 +93,9 @@ def test_what_a_domain_lacks_is_printed_and_not_defined(stock):
     assert "<emulator>" in added
     assert "<qemu:property name='x-page-bitmap' type='bool' value='true'/>" in added
     assert stock.host.virsh("dumpxml", "--inactive", "stock") == before
-    assert "does not have fastballoon's series" in stock.refused(3, "vm", "xml", "--emulator", "/bin/true")["message"]
+    unmodified = str(build.qemu(build.Variant.STOCK, Silent()).binary)
+    assert "does not have fastballoon's series" in stock.refused(3, "vm", "xml", "--emulator", unmodified)["message"]
+    assert "does not run" in stock.refused(3, "vm", "xml", "--emulator", "/bin/true")["message"]
 
 
 @pytest.mark.parametrize(
