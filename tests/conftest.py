@@ -36,12 +36,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 
-#: What takes minutes, to begin with: the lanes of a parallel run then end together. What compares times comes after
-#: the rest of it, when the five-minute loop beside the lanes has ended.
+#: What takes minutes, to begin with: the lanes of a parallel run then end together.
 _LONG = (
     *("test_debug_kernel.py", "test_all_migrations", "test_fuzzing", "test_all_qtests"),  # of the long proofs
     *("test_series_is_good", "test_bare.py", "test_free_pages.py", "test_migrate", "test_cache.py", "test_qtest.py"),
-    *("test_two_hosts.py", "test_lifecycle.py", "test_health.py", "test_bench.py"),
+    *("test_two_hosts.py", "test_lifecycle.py", "test_health.py", "test_soak.py", "test_bench.py"),
 )
 #: And what shares nothing with the other tests of its module. Those of test_qtest.py share the host's huge pages: a
 #: program looks whether enough are free, and in another lane another one would take them meanwhile.

@@ -53,6 +53,7 @@ def test_inflating_touched_memory_is_faster_and_where_the_time_goes(tool, tmp_pa
     assert {case["provenance"]["init_on_alloc"] for case in document["cases"]} == {False}
 
 
+@pytest.mark.long
 def test_blocks_on_their_way_to_the_host_are_not_zeroed(tool, tmp_path):
     document, _ = bench(
         tool, tmp_path, "inflate", "--init-on-alloc", "1", "--memory", "1G", "--variant", "stock", "--variant", "fast"
@@ -81,6 +82,7 @@ def test_a_fragmented_guest_gives_as_much(tool, tmp_path):
         assert case["host_rss_bytes_before"] - case["host_rss_bytes_after"] >= 0.9 * document["target_bytes"]
 
 
+@pytest.mark.long
 def test_a_guest_full_of_cache_gives_it_up_and_kills_nobody(tool, tmp_path):
     document, cases = bench(
         tool, tmp_path, "inflate", "--guest-state", "cached", "--variant", "stock", "--variant", "fast",
@@ -90,6 +92,7 @@ def test_a_guest_full_of_cache_gives_it_up_and_kills_nobody(tool, tmp_path):
     assert {case["oom_kills"] for case in cases.values()} == {0}
 
 
+@pytest.mark.long
 def test_the_merged_rivals_are_measured_too(tool, tmp_path):
     document, cases = bench(
         tool, tmp_path, "inflate", "--variant", "fast", "--variant", "virtio-mem", "--variant", "stock-reporting",
@@ -195,6 +198,7 @@ def _lost(tool, boot, variant: str, name: str, seconds: float) -> float:
     return seconds * (1 - disturbed / undisturbed)
 
 
+@pytest.mark.long
 def test_a_cpu_bound_process_loses_no_more_than_with_the_unmodified_pair(tool, boot):
     seconds = 4.0
     # A machine that was busier in the undisturbed run makes the loss negative: no process gains by its balloon.
@@ -206,6 +210,7 @@ def test_a_cpu_bound_process_loses_no_more_than_with_the_unmodified_pair(tool, b
     assert min(fast) <= stock + 0.1 * seconds, (fast, stock)
 
 
+@pytest.mark.long
 def test_whether_it_pays_to_drop_the_cache_first(tool, tmp_path):
     document, cases = bench(tool, tmp_path, "drop-cache", "--memory", "1G")
     assert list(cases) == ["stock", "stock-drop", "fast", "fast-drop"]
@@ -221,6 +226,7 @@ def test_whether_it_pays_to_drop_the_cache_first(tool, tmp_path):
     assert cases["fast-drop"]["refaulted_pages"] >= 0.95 * cases["fast-drop"]["reread_bytes"] / 4096
 
 
+@pytest.mark.long
 def test_a_cache_in_large_folios_is_dropped_in_no_time(tool, tmp_path):
     document, cases = bench(
         tool, tmp_path, "drop-cache", "--guest-state", "cached-large", "--variant", "stock-drop",

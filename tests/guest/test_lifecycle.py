@@ -83,10 +83,11 @@ def test_suspending_while_the_balloon_moves(tool, guest):
     is_well(tool, guest)
 
 
+@pytest.mark.parametrize("times", [2, pytest.param(5, marks=pytest.mark.long)])
 @pytest.mark.parametrize("way", ["reboot", "system_reset"])
-def test_starting_again_while_the_balloon_moves(tool, guest, way):
+def test_starting_again_while_the_balloon_moves(tool, guest, way, times):
     with never_at_rest(guest, MEMORY, MEMORY // 2):
-        for _ in range(5):
+        for _ in range(times):
             before = boots(guest)
             if way == "reboot":
                 tool.in_guest(guest, f"(sleep 0.2; {REBOOT}) > /dev/null 2>&1 &")
