@@ -66,7 +66,7 @@ class Monitor:
 
 @pytest.mark.parametrize(
     ("page_bitmap", "after", "said"),
-    [(True, 3, None), (True, 4, "it does as soon as it may"), (False, 4, "deflate, and inflate again")],
+    [(True, 3, None), (True, 4, "it does as soon as it may"), (False, 4, "deflate it and inflate it again")],
 )
 def test_a_qemu_that_may_discard_nothing_says_so_by_its_counter(page_bitmap, after, said):
     readings = [counters(it, page_bitmap=page_bitmap) for it in (3, after)]
