@@ -67,13 +67,16 @@ def test_a_process_has_its_memory_or_is_killed_and_the_guest_answers(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("memory", "target", "size"),
+    ("memory", "target", "size", "answered"),
     [
-        (GIB, 640 * MIB, 500 * MIB),
-        pytest.param(3 * GIB, 2 * GIB, 1200 * MIB, marks=pytest.mark.long),
+        # Beside other guests an answer takes its time.
+        (GIB, 640 * MIB, 500 * MIB, ANSWERED),
+        pytest.param(3 * GIB, 2 * GIB, 1200 * MIB, 2.0, marks=pytest.mark.long),
     ],
 )
-def test_a_process_that_needs_what_is_in_the_balloon_has_it_soon(tool, boot, record_property, memory, target, size):
+def test_a_process_that_needs_what_is_in_the_balloon_has_it_soon(
+    tool, boot, record_property, memory, target, size, answered
+):
     _boot(boot, "rescued", memory=memory)
     assert _squeeze("rescued", target) == target
     took = take("rescued", size, limit=60, after=3.0)
@@ -81,7 +84,7 @@ def test_a_process_that_needs_what_is_in_the_balloon_has_it_soon(tool, boot, rec
     assert took.seconds is not None, took
     assert took.seconds <= TAKEN, took
     assert took.oom_kills == 0, took
-    assert took.longest_answer_s <= 2.0, took
+    assert took.longest_answer_s <= answered, took
     assert not [line for line in kernel_warnings(tool, "rescued") if "WARNING" in line or "BUG" in line]
 
 
