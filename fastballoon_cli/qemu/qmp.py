@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate, StateError
 
@@ -43,7 +43,7 @@ class Qmp(Monitor):
         self._runner = asyncio.Runner()
         self._client = QMPClient("fastballoon")
         try:
-            self._runner.run(self._connect(socket, greeting))
+            self._run(self._connect(socket, greeting))
         except BaseException:
             self._runner.close()
             raise
@@ -52,7 +52,7 @@ class Qmp(Monitor):
         self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float | None = None
     ) -> Any:
         """Run a command and return its answer, see :meth:`Monitor.execute`."""
-        return self._runner.run(self._execute(command, arguments, timeout or self._timeout))
+        return self._run(self._execute(command, arguments, timeout or self._timeout))
 
     def execute_until(
         self,
@@ -64,7 +64,7 @@ class Qmp(Monitor):
         timeout: float,
     ) -> dict[str, Any]:
         """Run a command and wait for its end, see :meth:`Monitor.execute_until`."""
-        return self._runner.run(self._execute_until(command, arguments, event, ends, timeout))
+        return self._run(self._execute_until(command, arguments, event, ends, timeout))
 
     @contextmanager
     def listening(self, *names: str) -> Iterator[Callable[[], tuple[Mapping[str, Any], ...]]]:
@@ -81,9 +81,20 @@ class Qmp(Monitor):
             return
         self._closed = True
         try:
-            self._runner.run(self._disconnect())
+            self._run(self._disconnect())
         finally:
             self._runner.close()
+
+    def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
+        """Run a call to its end.
+
+        :raise KeyboardInterrupt: Ctrl-C came meanwhile. That cancels the task, and a task that ends with an exception
+            forgets that it was cancelled; one that returns does not.
+        """
+        result, error = self._runner.run(_outcome(call))
+        if error:
+            raise error
+        return cast("_T", result)
 
     async def _connect(self, socket: Path, greeting: float) -> None:
         try:
@@ -155,6 +166,14 @@ class Qmp(Monitor):
                 await self._client.disconnect()
         except (TimeoutError, EOFError, OSError, QMPError):
             pass  # there is nobody left to say goodbye to
+
+
+async def _outcome(call: Coroutine[Any, Any, _T]) -> tuple[_T | None, Exception | None]:
+    """Return what a call returns, and what it raises."""
+    try:
+        return await call, None
+    except Exception as e:
+        return None, e
 
 
 def connect_when_ready(socket: Path, *, deadline: float, alive: Callable[[], None]) -> Qmp:

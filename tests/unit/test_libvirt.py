@@ -188,7 +188,6 @@ def test_one_without_a_balloon_is_said(fastballoon, web):
         ("vm", "stop", "--all"),
         ("vm", "attach", "x", "--qmp", "y"),
         ("vm", "detach", "x"),
-        ("vm", "ssh"),
         ("vm", "console", "--log"),
         ("vm", "touch"),
         ("bench", "inflate"),
@@ -198,6 +197,10 @@ def test_one_without_a_balloon_is_said(fastballoon, web):
 )
 def test_what_is_for_vms_of_our_own_says_so(fastballoon, web, command):
     assert "leave --connect out" in refused(fastballoon, 2, *command)["hint"]
+
+
+def test_nobody_has_said_how_to_log_in_to_its_guest(fastballoon, web):
+    assert "nobody has said how to log in" in refused(fastballoon, 3, "vm", "ssh")["message"]
 
 
 def test_libvirts_variable_counts_where_no_vm_of_that_name_is_known_here(fastballoon, binding, web):

@@ -58,6 +58,32 @@ sys.exit(__main__.main(["--json", "work"]))
 """
 
 
+#: The tool at a command that waits for a monitor, and is told to end while it makes an error of the first try.
+_AS_A_TRY_FAILS = """
+import signal, sys, time
+from pathlib import Path
+from fastballoon_cli import __main__, cli
+from fastballoon_cli.errors import VmLostError
+from fastballoon_cli.qemu import qmp
+
+tries = []
+
+class Failed(VmLostError):
+    def __init__(self, *words, **more):
+        super().__init__(*words, **more)
+        tries.append(self)
+        if len(tries) == 1:
+            signal.raise_signal(int(sys.argv[1]))
+
+@cli.root.command("work")
+def work():
+    qmp.VmLostError = Failed
+    qmp.connect_when_ready(Path(sys.argv[2]), deadline=time.monotonic() + 2, alive=lambda: None)
+
+sys.exit(__main__.main(["--json", "work"]))
+"""
+
+
 class Slow(FakeQemu):
     """A guest that gives nothing for now."""
 
@@ -163,3 +189,10 @@ def test_what_it_starts_can_be_interrupted_as_ever(start, tmp_path):
 
     # A shell blocks all signals for the moment in which it starts something itself.
     await_true(open_to_it, seconds=_SECONDS, what="a program that can be interrupted")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_is_not_lost_where_a_monitor_is_not_there_yet(start, tmp_path, number):
+    """A start tries to connect until QEMU has made its monitor, and may be interrupted as one of the tries fails."""
+    tool = start(sys.executable, "-c", _AS_A_TRY_FAILS, int(number), tmp_path / "qmp.sock", background=False)
+    assert ended(tool, 130)["error"]["message"] == "interrupted"
