@@ -13,8 +13,6 @@ from fastballoon_cli.results.report.single import single_section
 
 __all__ = ["drop_cache"]
 
-_AGENT_SECONDS = 5.0
-
 
 @click.command("drop-cache")
 @click.option(
@@ -41,7 +39,7 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
         return
     deadline = time.monotonic() + (ctx.timeout or cache.DEFAULT_SECONDS)
     # An agent that does not answer must leave some of the time for the guest's kernel.
-    with hold(ctx.which, ctx.output, patience=min(_AGENT_SECONDS, (deadline - time.monotonic()) / 2)) as session:
+    with hold(ctx.which, ctx.output, patience=(deadline - time.monotonic()) / 2) as session:
         timeout = deadline - time.monotonic()
         result = cache.drop(session, mode, timeout=timeout, progress=ctx.output)
     ctx.output.emit(result.document(), *terminal([single_section(result)]))

@@ -141,8 +141,8 @@ class Session:
     def meet_agent(self, *, patience: float | None = None, needed: bool = False) -> None:
         """Connect to an agent in the guest, unless that was tried before; a guest that is paused is not waited for.
 
-        :param patience: seconds for its first word; by default 5, or 2 in a guest that was not started here if the
-            agent is not needed there.
+        :param patience: seconds for its first word, instead of 5, if it is needed; else no more than these, of 5 or, in
+            a guest that was not started here, 2.
         :param needed: fail when ours does not answer, instead of going on without it.
         :raise PreconditionError: it is needed, and the guest is paused.
         :raise GuestError: it is needed and does not answer.
@@ -156,8 +156,9 @@ class Session:
         if self.record.login:
             try:
                 self.require_running()
-                seconds = _SECONDS if needed else self._patience
-                self.agent = connect_agent(self.record, timeout=patience or seconds)
+                usual = self._patience
+                seconds = patience or _SECONDS if needed else min(usual, patience or usual)
+                self.agent = connect_agent(self.record, timeout=seconds)
                 return
             except (GuestError, PreconditionError) as e:
                 if needed:

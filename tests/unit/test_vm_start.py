@@ -214,7 +214,7 @@ with vm.borrow(vm.Request(name="v"), Silent()) as session:
 
 
 class Ready:
-    """A record of a VM that boots: what init has written, and how often the agent was asked."""
+    """A record of a VM that boots: where its console is kept, and what init has written there."""
 
     def __init__(self, console, said=b""):
         console.write_bytes(said)
