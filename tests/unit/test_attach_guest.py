@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -158,6 +159,19 @@ def test_an_agent_that_says_nothing_is_waited_for_once(attach, ok, qemu, guest):
     assert len(guest.asked) == 1
     assert result["provenance"]["guest_memory_from"] == "statistics"
     assert qemu.properties[INTERVAL] == 0
+
+
+@pytest.mark.parametrize("silent", [{"dumb": True}, {"silent": {"hello", "memory", "drop_caches"}}])
+def test_to_have_the_cache_dropped_no_agent_is_waited_for_longer_than_2_s(attach, fastballoon, guest, silent):
+    """Half of --timeout is for an agent; of this guest, it is no more than what the session waits for any."""
+    attach(*guest.arguments)
+    for name, value in silent.items():
+        setattr(guest, name, value)
+    begun = time.monotonic()
+    ran = fastballoon("--json", "--timeout", "60", "--vm", "web", "drop-cache")
+    assert time.monotonic() - begun < 10
+    assert "no agent in the guest answers" in error_of(ran, 5)["message"]
+    assert ran.stderr.count("within 2 s") == 1, ran.stderr
 
 
 def test_qemus_guest_agent_says_what_the_guest_has_and_drops_its_cache(attach, ok, qemu, qga):
