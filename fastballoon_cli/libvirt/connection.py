@@ -37,12 +37,14 @@ class Connection:
 
     :ivar uri: as libvirt writes it.
     :ivar handle: the binding's object.
+    :ivar patience: seconds for an answer, at most; somebody who is about to leave has less of it.
     :param uri: as virsh takes it; nothing for libvirt's own default, which ``LIBVIRT_DEFAULT_URI`` sets.
     :raise PreconditionError: there is no binding, no daemon, no permission, or it is not about QEMU.
     """
 
     def __init__(self, uri: str) -> None:
         self._libvirt = binding()
+        self.patience = _CALL_SECONDS
         # Each error is raised, and would be printed as well.
         self._libvirt.registerErrorHandler(lambda *_: None, None)
         _run_events(self._libvirt)
@@ -114,11 +116,13 @@ class Connection:
     def call(self, function: Callable[..., _T], *arguments: Any, timeout: float | None = _CALL_SECONDS) -> _T:
         """Return what a function of the binding returns.
 
-        :param timeout: seconds; None for no limit.
+        :param timeout: seconds, but no more than the connection's patience; None for no limit.
         :raise QmpError: libvirt refused, or did not answer in time.
         :raise VmLostError: the domain does not run any more.
         :raise PreconditionError: this user may not do that.
         """
+        if timeout is not None:
+            timeout = min(timeout, self.patience)
         try:
             return _in_thread(lambda: function(*arguments), timeout)
         except TimeoutError:

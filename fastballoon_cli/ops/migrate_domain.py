@@ -25,6 +25,7 @@ from fastballoon_cli.ops.migrating import (
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import free_pages, migration
 from fastballoon_cli.qemu.free_pages import FreePages
+from fastballoon_cli.qemu.migration import Migration
 from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 from fastballoon_cli.results.migration import MigrateResult
 
@@ -36,7 +37,7 @@ _TELL_SECONDS = 0.2
 #: libvirt cancels in milliseconds, unless it waits for a host that does not answer: its keep-alive takes 30 s.
 _CANCEL_SECONDS = 40.0
 #: After Ctrl-C or an error nobody waits longer than this for libvirt.
-_GIVE_UP_SECONDS = 10.0
+_GIVE_UP_SECONDS = 4.0
 #: A guest whose migration has failed goes on by itself, in a moment.
 _SETTLE_SECONDS = 4.0
 _GONE = "not there"
@@ -74,6 +75,7 @@ class _OtherHost:
 
     def check(self, session: Session, options: Options) -> str | None:
         method = _check(session.qmp, self.machine, options)
+        session.progress.step(f"Connecting to {self.to}")
         self.destination = Connection(self.to)
         return method
 
@@ -148,22 +150,17 @@ def _drive(
     :raise QmpError: it was, and has not ended.
     """
     name = session.record.name
-    progress.step(f"Migrating '{name}'")
     begun, given_up, told = time.monotonic(), 0.0, 0.0
     cancelled, step = None, False
     moving.start()
     try:
         while not moving.wait(_POLL_SECONDS):
-            _look(session, seen)
             seconds = time.monotonic() - begun
-            if seconds - told > _TELL_SECONDS:
-                now, told = moving.progress(), seconds
-                total = float(now.ram.get("total", 0))
-                if total and not step:
-                    progress.step(f"Migrating '{name}'", total)
-                    step = True
-                if step:
-                    progress.update(total - now.ram.get("remaining", 0), note=note(now))
+            if moving.can_be_asked():
+                _look(session, seen)
+                if seconds - told > _TELL_SECONDS:
+                    now, told = moving.progress(), seconds
+                    step = _tell(now, name, progress, step=step)
             if cancelled is None:
                 cancelled, given_up = time_to_cancel(options, seconds, timeout), seconds
             if cancelled:
@@ -171,9 +168,22 @@ def _drive(
                 if seconds - given_up > _CANCEL_SECONDS:
                     raise QmpError(f"{cancelled}, which libvirt did not do within {_CANCEL_SECONDS:g} s")
     except BaseException:
-        _give_up(moving)
+        _give_up(moving, progress)
         raise
     return cancelled
+
+
+def _tell(now: Migration, name: str, progress: Progress, *, step: bool) -> bool:
+    """Say where it is; return whether memory is on its way.
+
+    :param step: whether it was before.
+    """
+    total = float(now.ram.get("total", 0))
+    if total and not step:
+        progress.step(f"Migrating '{name}'", total)
+    if total:
+        progress.update(total - now.ram.get("remaining", 0), note=note(now))
+    return bool(total)
 
 
 def _look(session: Session, seen: _Seen) -> None:
@@ -183,12 +193,19 @@ def _look(session: Session, seen: _Seen) -> None:
         seen.vcpu_s = session.process.vcpu_seconds()
 
 
-def _give_up(moving: DomainMigration) -> None:
+def _give_up(moving: DomainMigration, progress: Progress) -> None:
     """Cancel what nobody waits for any more."""
     deadline = time.monotonic() + _GIVE_UP_SECONDS
     while not moving.ended and time.monotonic() < deadline:
         moving.cancel()
         moving.wait(_POLL_SECONDS)
+    if not moving.ended:
+        moving.leave()
+        virsh, name = f"virsh -c {shlex.quote(moving.source.connection.uri)}", shlex.quote(moving.source.name)
+        progress.warn(
+            f"libvirt has not cancelled it within {_GIVE_UP_SECONDS:g} s, as it waits for the destination; "
+            f"it may still do so, or go on: see {virsh} domjobinfo {name}, and end it with {virsh} domjobabort {name}"
+        )
 
 
 def _settle(moving: DomainMigration, cancelled: str | None, options: Options, progress: Progress) -> LibvirtDomain:

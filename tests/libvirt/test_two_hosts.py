@@ -98,6 +98,34 @@ def test_ctrl_c_cancels(two):
     assert two.here() == (source, target)
 
 
+def test_ctrl_c_is_obeyed_within_seconds_while_the_source_still_connects(two):
+    source, target = two.here()
+    two.switch.cut(target)
+    try:
+        process = two.tool.start(*two.words())
+        await_true(
+            lambda: "ok" not in source.virsh("domcontrol", two.name) or process.poll() is not None,
+            seconds=60,
+            what="a source that connects",
+        )
+        since = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        ran = two.tool.finish(process, since=since)
+        assert (ran.code, ran.seconds < 15) == (130, True), ran.err
+        # libvirt itself cannot be stopped at that: what to do about it is said.
+        assert f"virsh -c '{source.uri}' domjobabort {two.name}" in ran.err
+    finally:
+        two.switch.cut(target, again=True)
+
+    def over() -> bool:
+        source.try_virsh("domjobabort", two.name)
+        return two.name not in target.domains() and "None" in source.virsh("domjobinfo", two.name)
+
+    await_true(over, seconds=90, what="an end of the migration")
+    assert two.here() == (source, target)
+    assert two.in_guest("echo alive") == "alive\n"
+
+
 def test_a_link_that_is_cut_for_5_seconds_delays_it(two):
     _touch(two)
     _, target = two.here()

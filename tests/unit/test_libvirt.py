@@ -308,6 +308,25 @@ def test_one_that_libvirt_does_not_cancel_is_given_up(fastballoon, binding, web,
     assert binding.said("abortJob")
 
 
+def test_a_source_that_connects_for_ever_is_left_within_seconds(fastballoon, binding, web, monkeypatch):
+    """libvirt holds everybody up meanwhile, for 30 s each: what is still to be said to it, too."""
+    monkeypatch.setattr(migrate_domain, "_CANCEL_SECONDS", 0.2)
+    binding.daemon(FAR)
+    web.connects_for_ever = True
+    web.arrival.clear()
+    begun = time.monotonic()
+    ran = at(fastballoon, "migrate", "--to", FAR, "--cancel-after", "0.1s")
+    assert (ran.returncode, time.monotonic() - begun < 15) == (4, True), ran.stdout
+    assert "it may still do so, or go on" in ran.stderr
+    assert "virsh -c qemu:///system domjobabort web" in ran.stderr
+    assert binding.said("abortJob")
+    # Nor was there time to have the guest asked for statistics as often as before: the next command does that.
+    assert binding.said("setMemoryStatsPeriod") == [["setMemoryStatsPeriod", 1, 1]]
+    web.connects_for_ever, web.period = False, 1
+    ok(fastballoon, "deflate")
+    assert binding.said("setMemoryStatsPeriod")[1] == ["setMemoryStatsPeriod", 0, 1]
+
+
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
 def test_a_domain_that_libvirt_is_at_work_with_is_not_migrated(fastballoon, binding, web, more):
     binding.daemon(FAR)
