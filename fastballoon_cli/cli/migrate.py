@@ -1,5 +1,7 @@
 """``fastballoon migrate``."""
 
+import re
+
 import click
 
 from fastballoon_cli.cli.common import (
@@ -29,6 +31,8 @@ __all__ = ["migrate"]
 
 #: QEMU takes no more.
 _MAX_DOWNTIME = 2000.0
+#: What libvirt takes for a QEMU's address; without a port, it chooses one.
+_ADDRESS = re.compile(r"(tcp|rdma)://[^/\s]+|unix:///\S+")
 
 
 @click.command()
@@ -46,6 +50,8 @@ _MAX_DOWNTIME = 2000.0
 @click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Send over N connections.")
 @click.option("--direct", is_flag=True,
               help="Connect to both daemons from here, where the source's cannot log in at the other.")  # fmt: skip
+@click.option("--migrate-uri", metavar="URI",
+              help="Where memory is sent, if the destination's name does not resolve: tcp://10.0.0.2.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @pass_context
 def migrate(
@@ -61,6 +67,7 @@ def migrate(
     tls: bool,
     parallel: int | None,
     direct: bool,
+    migrate_uri: str | None,
     dry_run: bool,
 ) -> None:
     """Migrate the VM to a second QEMU on this host while its guest runs.
@@ -88,12 +95,20 @@ def migrate(
     )
     which = ctx.which
     if isinstance(which, Domain):
-        way = Way(bandwidth=bandwidth, downtime_s=downtime_limit, parallel=parallel or 0, tls=tls, direct=direct)
+        way = Way(
+            bandwidth=bandwidth,
+            downtime_s=downtime_limit,
+            parallel=parallel or 0,
+            tls=tls,
+            direct=direct,
+            address=_address(migrate_uri),
+        )
         _to_another_host(ctx, which, to, options, way, drop_cache=drop_cache, dry_run=dry_run)
         return
-    if to or tls or parallel or direct:
+    if to or tls or parallel or direct or migrate_uri:
         raise UsageError(
-            "--to, --tls, --parallel and --direct are for domains of libvirt", hint="say which libvirt: --connect URI"
+            "--to, --tls, --parallel, --direct and --migrate-uri are for domains of libvirt",
+            hint="say which libvirt: --connect URI",
         )
     if dry_run:
         commands = dry.migrate(which, options, starts=starts_default_vm(ctx), drop_first=drop_cache)
@@ -107,6 +122,15 @@ def migrate(
         all_the_same = "" if skip_free else " all the same, without --skip-free"
         out.warn(f"the device was made with free-page-hint=on: what the guest hints is skipped by that{all_the_same}")
     _emit(ctx, result, dropped)
+
+
+def _address(uri: str | None) -> str | None:
+    """Check where memory is to be sent."""
+    if uri is None or _ADDRESS.fullmatch(uri):
+        return uri
+    raise UsageError(
+        f"'{uri}' is no place to send memory to", hint="name one as virsh's --migrateuri does, such as tcp://10.0.0.2"
+    )
 
 
 def _to_another_host(

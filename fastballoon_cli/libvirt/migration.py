@@ -38,6 +38,7 @@ class Way:
     :ivar parallel: how many connections; 0 for a single one that takes everything.
     :ivar tls: encrypt it, with the certificates that both hosts have for that.
     :ivar direct: have this process stand between the two daemons, instead of the source's going on by itself.
+    :ivar address: where the source's QEMU connects to, as virsh's ``--migrateuri``; None for what the destination says.
     """
 
     bandwidth: int = 0
@@ -45,6 +46,7 @@ class Way:
     parallel: int = 0
     tls: bool = False
     direct: bool = False
+    address: str | None = None
 
     def flags(self, *, persistent: bool) -> list[str]:
         """Return the names of libvirt's flags.
@@ -59,13 +61,15 @@ class Way:
             *(["VIR_MIGRATE_TLS"] if self.tls else []),
         ]
 
-    def parameters(self) -> dict[str, int]:
+    def parameters(self) -> dict[str, int | str]:
         """Return libvirt's parameters, by the names of their constants."""
-        found = {}
+        found: dict[str, int | str] = {}
         if self.bandwidth:
             found["VIR_MIGRATE_PARAM_BANDWIDTH"] = limit(self.bandwidth)
         if self.parallel:
             found["VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS"] = self.parallel
+        if self.address:
+            found["VIR_MIGRATE_PARAM_URI"] = self.address
         return found
 
 

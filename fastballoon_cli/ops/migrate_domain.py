@@ -257,8 +257,14 @@ def _state(find: Callable[[], LibvirtDomain]) -> str:
 def _hint(moving: DomainMigration, cancelled: str | None, options: Options) -> str | None:
     if cancelled:
         return TOO_SLOW if options.cancel_after_s is None else None
-    if not moving.way.direct and "connect" in (moving.error.message if moving.error else ""):
+    said = moving.error.message if moving.error else ""
+    if "remote libvirt URI" in said and not moving.way.direct:
         return f"the source's daemon has to reach {moving.destination.uri} by itself; or use --direct"
+    if "resolve address" in said or "unable to connect to server" in said:
+        return (
+            "the source's QEMU connects to the destination's ports 49152 to 49215, by its host name unless its "
+            "qemu.conf has a migration_host; name an address that the source reaches: --migrate-uri tcp://ADDRESS"
+        )
     return None
 
 
@@ -275,6 +281,7 @@ def plan(monitor: Monitor, machine: Domain, to: str, options: Options, way: Way)
         *(["--parallel", "--parallel-connections", str(way.parallel)] if way.parallel else []),
         *(["--tls"] if way.tls else []),
         *(["--bandwidth", str(limit(way.bandwidth))] if way.bandwidth else []),
+        *(["--migrateuri", way.address] if way.address else []),
         *(machine.name, to),
     ]
     said = []

@@ -169,6 +169,14 @@ def test_no_more_is_sent_than_between_two_qemus_of_the_tools_own(two, tool, boot
     assert statistics.median(sent["libvirt"]) <= 1.1 * statistics.median(sent["own"]), sent
 
 
+def test_memory_is_sent_where_the_user_says(two):
+    _, target = two.here()
+    error = two.tool.refused(7, *two.words("--migrate-uri", "tcp://nobody.invalid"))
+    assert "--migrate-uri" in error["hint"]
+    two.tool.ok(*two.words("--skip-free", "--migrate-uri", f"tcp://{target.address}"))
+    assert two.here()[0] is target
+
+
 def test_what_would_be_done_is_printed(two):
     source, target = two.here()
     lines = two.tool.ok(*two.words("--skip-free", "--bandwidth", "100M", "--dry-run"))["commands"]

@@ -292,7 +292,11 @@ def test_one_that_fails_says_why_and_where_the_guest_is(fastballoon, binding, we
         "the migration failed: libvirt refused: unable to connect to server at 'far:49152'; "
         "the guest runs on where it was"
     )
-    assert "--direct" in error["hint"]
+    assert "--migrate-uri tcp://" in error["hint"]
+    web.migrates = LibvirtError("Unable to resolve address 'far' service '49152': Name or service not known")
+    assert "--migrate-uri tcp://" in refused(fastballoon, 7, "migrate", "--to", FAR)["hint"]
+    web.migrates = LibvirtError(f"Failed to connect to remote libvirt URI {FAR}: Cannot recv data: Permission denied")
+    assert "--direct" in refused(fastballoon, 7, "migrate", "--to", FAR)["hint"]
     web.state_then = 3
     error = refused(fastballoon, 4, "migrate", "--to", FAR)
     assert "at the source the guest is 'paused', at the destination 'not there'" in error["message"]
@@ -325,6 +329,22 @@ def test_a_source_that_connects_for_ever_is_left_within_seconds(fastballoon, bin
     web.connects_for_ever, web.period = False, 1
     ok(fastballoon, "deflate")
     assert binding.said("setMemoryStatsPeriod")[1] == ["setMemoryStatsPeriod", 0, 1]
+
+
+def test_where_memory_is_sent_is_passed_on_and_is_for_domains(fastballoon, binding, web):
+    """The destination's name need not resolve at the source."""
+    binding.daemon(FAR)
+    to = ("migrate", "--to", FAR, "--migrate-uri")
+    assert ok(fastballoon, *to, "tcp://10.0.0.2", "--dry-run")["commands"][-1].endswith(
+        f"--migrateuri tcp://10.0.0.2 web {FAR}"
+    )
+    for wrong in ("10.0.0.2", "tcp://", "qemu+ssh://far/system", "tcp://10.0.0.2/x y"):
+        assert "tcp://10.0.0.2" in refused(fastballoon, 2, *to, wrong)["hint"]
+    assert binding.said("migrateToURI3") == []
+    ok(fastballoon, *to, "tcp://10.0.0.2")
+    assert binding.said("migrateToURI3")[0][2] == {"migrate_uri": "tcp://10.0.0.2"}
+    ran = fastballoon("--json", "--vm", "mine", "migrate", "--migrate-uri", "tcp://10.0.0.2")
+    assert (ran.returncode, "--connect" in json.loads(ran.stdout)["error"]["hint"]) == (2, True)
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
