@@ -102,8 +102,9 @@ class Connection:
         return list(self.call(self.handle.listAllDomains, self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE))
 
     def bulk_stats(self, domain: Any, kind: int) -> dict[str, Any]:
-        """Return one domain's statistics of one ``VIR_DOMAIN_STATS_*``."""
-        found = self.call(self.handle.domainListGetStats, [domain], kind)
+        """Return one domain's statistics of one ``VIR_DOMAIN_STATS_*``, those that nobody has to be waited for."""
+        flags = getattr(self._libvirt, "VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT", 0)
+        found = self.call(self.handle.domainListGetStats, [domain], kind, flags)
         return dict(found[0][1]) if found else {}
 
     def define(self, xml: str) -> None:

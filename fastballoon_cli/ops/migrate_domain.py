@@ -97,6 +97,7 @@ class _OtherHost:
             paused_s=None,  # two hosts have no clock in common
             guest_cpu_s=seen.vcpu_s - cpu + session.process.vcpu_seconds(),
             begun=begun,
+            seen_in_part=seen.free_pages is not None and seen.free_pages.active,
         )
 
     def provenance(self) -> Mapping[str, Any]:
