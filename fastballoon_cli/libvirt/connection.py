@@ -1,6 +1,7 @@
 """A connection to libvirt: its binding imported late, a deadline for every call, errors of this tool's own tree."""
 
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
@@ -27,7 +28,8 @@ def binding(name: str = "libvirt") -> Any:
     except ImportError as e:
         raise PreconditionError(
             "libvirt's Python binding is not installed",
-            hint="apt-get install libvirt-dev pkgconf gcc, and: pip install 'fastballoon[libvirt]'",
+            hint="apt-get install libvirt-dev python3-dev pkgconf gcc, and: "
+            f"{sys.executable} -m pip install libvirt-python",
             details=str(e),
         ) from e
 
