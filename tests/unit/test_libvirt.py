@@ -407,6 +407,31 @@ def test_an_emulator_that_does_not_run_is_said_to_and_not_to_lack_the_series(fas
     assert "ended with status 1" in refused(fastballoon, 3, "vm", "xml", "web", "--emulator", "/bin/false")["message"]
 
 
+@pytest.fixture
+def far(binding):
+    """A domain of another host, where nobody looks whether its emulator has the series."""
+    made = Domain(binding.daemon(FAR), "web")
+    made.daemon.domains.append(made)
+    return made
+
+
+def test_a_domain_that_its_new_emulator_cannot_run_stays_as_it_was_and_is_told_why(fastballoon, binding, far):
+    """virt-install gives a domain a display and USB redirection, unless it is told not to."""
+    far.daemon.refuses = LibvirtError("unsupported configuration: USB redirection is not supported by this QEMU")
+    error = refused(fastballoon, 3, "vm", "xml", "web", "--apply", uri=FAR)
+    assert "'web' stays as it was" in error["message"]
+    assert "USB redirection is not supported" in error["message"]
+    assert f"virsh -c {FAR} edit web" in error["hint"]
+    assert "--emulator" in error["hint"]
+
+
+def test_what_to_type_next_works_for_the_daemon_that_was_named(fastballoon, far):
+    printed = fastballoon("--connect", FAR, "vm", "xml", "web")
+    assert f"virsh -c {FAR} edit web" in printed.stderr
+    applied = fastballoon("--connect", FAR, "vm", "xml", "web", "--apply")
+    assert f"virsh -c {FAR} shutdown web; when it is off, virsh -c {FAR} start web" in applied.stderr
+
+
 def test_a_migration_to_nowhere_or_of_one_of_our_own_to_a_host_is_refused(fastballoon, web):
     assert "--to" in refused(fastballoon, 2, "migrate")["hint"]
     assert "cannot connect" in refused(fastballoon, 3, "migrate", "--to", FAR)["message"]
