@@ -114,7 +114,13 @@ def _check(monitor: Monitor, machine: Domain, options: Options) -> str | None:
 
     :raise PreconditionError: it cannot.
     """
-    method = free_page_method(monitor, machine.balloon(monitor), options)
+    method = free_page_method(
+        monitor,
+        machine.balloon(monitor),
+        options,
+        hint=f"give the domain fastballoon's QEMU: fastballoon --connect {shlex.quote(machine.uri)} vm xml "
+        f"{shlex.quote(machine.name)} --apply; and its guest a kernel with the series (docs/libvirt.md)",
+    )
     machine.require_running(monitor)
     if machine.running.has_job():
         raise PreconditionError(

@@ -177,8 +177,16 @@ def time_to_cancel(options: Options, seconds: float, timeout: float) -> str | No
     return None
 
 
-def free_page_method(qmp: Monitor, device: Balloon, options: Options) -> str | None:
+def free_page_method(
+    qmp: Monitor,
+    device: Balloon,
+    options: Options,
+    *,
+    hint: str = "start the VM with both halves patched, or with --balloon-options free-page-hint=on",
+) -> str | None:
     """Return by which way free pages are left out; None if they are not.
+
+    :param hint: what to do where they are to be, and guest and QEMU have no way.
 
     :raise PreconditionError: they are to be, and cannot.
     """
@@ -189,8 +197,7 @@ def free_page_method(qmp: Monitor, device: Balloon, options: Options) -> str | N
     if found is None:
         raise PreconditionError(
             "free pages cannot be skipped: guest and QEMU have agreed on no way to tell of them",
-            hint="start the VM with both halves patched, or with --balloon-options free-page-hint=on; "
-            "a domain of libvirt needs what this prints: fastballoon vm xml",
+            hint=hint,
         )
     on = migration.capabilities(qmp)
     if conflicts := [name for name in _NOT_WITH_SKIPPING if on.get(name)]:

@@ -127,6 +127,9 @@ def test_a_login_that_does_not_work_is_not_kept(attach, guest, qemu, tmp_path):
         )
     finally:
         other.close()
+    unknown = error_of(attach(*ssh, *identity, "--known-hosts", "/none"), 3)
+    assert "cannot read the known host keys in /none" in unknown["message"]
+    assert "--known-hosts FILE" in unknown["hint"]
     assert "needs a private key" in error_of(attach(*ssh), 2)["message"]
     assert "cannot read the private key" in error_of(attach(*ssh, "--identity", "/none", *known), 3)["message"]
     assert "no way to log in" in error_of(attach("--ssh", "a b", *identity), 2)["message"]
@@ -210,6 +213,17 @@ def test_a_guest_agent_need_not_run_yet_but_its_socket_is_there(attach, ok, qga,
     assert "does not answer; until it does" in ran.stderr
     qga.silent = set()
     assert ok("inflate", "--target", "256M")["provenance"]["guest_memory_from"] == "qga"
+
+
+def test_who_attaches_it_again_to_name_its_agent_is_told_how(attach, fastballoon, qga):
+    attach()
+    again = error_of(attach(*qga.arguments), 3)
+    assert "vm detach web" in again["hint"]
+    assert "--qga" in error_of(fastballoon("--json", "--vm", "web", "drop-cache"), 5)["hint"]
+    assert fastballoon("vm", "detach", "web").returncode == 0
+    assert attach(*qga.arguments).returncode == 0
+    qga.silent = {"guest-sync-delimited"}
+    assert "qemu-guest-agent" in error_of(fastballoon("--json", "--vm", "web", "drop-cache"), 5)["hint"]
 
 
 def test_ours_comes_first_and_qemus_when_it_does_not_answer(attach, ok, guest, qga):
