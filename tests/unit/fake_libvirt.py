@@ -11,6 +11,12 @@ from types import ModuleType, SimpleNamespace
 
 from tests.unit.made import GIB
 
+URI = "qemu:///system"
+#: of another host
+FAR = "qemu+ssh://far/system"
+#: What a domain with a feature of ours has in its XML.
+OURS = """<qemu:override><qemu:device alias='balloon0'><qemu:frontend>
+  <qemu:property name='x-page-bitmap' type='bool' value='true'/></qemu:frontend></qemu:device></qemu:override>"""
 _XML = """
 <domain type='{kind}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
@@ -254,3 +260,20 @@ class Binding(ModuleType):
         if answer is None:
             return json.dumps({"error": {"class": "CommandNotFound", "desc": request["execute"]}})
         return json.dumps({"return": answer})
+
+
+def at(fastballoon, *arguments, uri=URI, vm="web", **environment):
+    return fastballoon("--json", "--connect", uri, "--vm", vm, *arguments, **environment)
+
+
+def ok(fastballoon, *arguments, **more):
+    ran = at(fastballoon, *arguments, **more)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return json.loads(ran.stdout)
+
+
+def refused(fastballoon, code, *arguments, **more):
+    ran = at(fastballoon, *arguments, **more)
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    return json.loads(ran.stdout)["error"]
