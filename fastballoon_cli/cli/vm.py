@@ -1,7 +1,6 @@
 """``fastballoon vm ...``: start, stop and look at VMs."""
 
 import os
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from fastballoon_cli.cli.login import login_of, login_options
 from fastballoon_cli.cli.machines import list_table, state_of, status_table
 from fastballoon_cli.cli.markup import escape
 from fastballoon_cli.errors import FastballoonError, VmLostError
+from fastballoon_cli.libvirt.connection import virsh
 from fastballoon_cli.libvirt.description import QEMU
 from fastballoon_cli.machine import domain
 from fastballoon_cli.machine.domain import Domain
@@ -203,15 +203,15 @@ def xml(ctx: Context, domain_name: str | None, emulator: Path | None, define: bo
     added = prepared.extended.added
     document = {"schema_version": 1, "vm": name, "added": added, "applied": define and bool(added)}
     ctx.output.emit(document, *map(escape, added.splitlines()))
-    virsh, domain_word = f"virsh -c {shlex.quote(prepared.uri)}", shlex.quote(name)
     if not added:
         ctx.output.say(f"'{name}' has all of it already")
     elif not define:
-        ctx.output.say(f"add it with '{virsh} edit {domain_word}', and the namespace to the first line: "
+        ctx.output.say(f"add it with '{virsh(prepared.uri, 'edit', name)}', and the namespace to the first line: "
                        f"<domain xmlns:qemu='{QEMU}' ...>; --apply does both")  # fmt: skip
     elif prepared.runs:
         ctx.output.say(f"it takes effect when '{name}' is shut down and started again: "
-                       f"{virsh} shutdown {domain_word}; when it is off, {virsh} start {domain_word}")  # fmt: skip
+                       f"{virsh(prepared.uri, 'shutdown', name)}; "
+                       f"when it is off, {virsh(prepared.uri, 'start', name)}")  # fmt: skip
 
 
 @vm.command("list")

@@ -1,6 +1,7 @@
 """A connection to libvirt: its binding imported late, a deadline for every call, errors of this tool's own tree."""
 
 import queue
+import shlex
 import sys
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fastballoon_cli.errors import FastballoonError, PreconditionError, QmpError, VmLostError
 
-__all__ = ["Connection", "binding"]
+__all__ = ["Connection", "binding", "virsh"]
 
 _T = TypeVar("_T")
 
@@ -32,6 +33,14 @@ def binding(name: str = "libvirt") -> Any:
             f"{sys.executable} -m pip install libvirt-python",
             details=str(e),
         ) from e
+
+
+def virsh(uri: str, *words: str) -> str:
+    """Return a command of virsh's, ready to paste.
+
+    :param uri: of the daemon; nothing for libvirt's own default.
+    """
+    return shlex.join(["virsh", *(["-c", uri] if uri else []), *words])
 
 
 class Connection:
@@ -56,7 +65,7 @@ class Connection:
         except self._libvirt.libvirtError as e:
             raise PreconditionError(
                 f"cannot connect to libvirt{f' at {uri}' if uri else ''}: {_said(e)}",
-                hint="see whether this works: virsh" + (f" -c {uri}" if uri else "") + " list",
+                hint=f"see whether this works: {virsh(uri, 'list')}",
             ) from e
         self.uri = str(self.handle.getURI())
         if self.handle.getType() != "QEMU":
@@ -89,7 +98,7 @@ class Connection:
         except _NoDomainError:
             raise PreconditionError(
                 f"there is no domain '{name}' at {self.uri}",
-                hint=f"name one with --vm; see: fastballoon --connect {self.uri} vm list",
+                hint=f"name one with --vm; see: fastballoon --connect {shlex.quote(self.uri)} vm list",
             ) from None
 
     def by_uuid(self, uuid: str) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastballoon_cli.errors import FastballoonError, MigrationError, PreconditionError, QmpError, VmLostError
-from fastballoon_cli.libvirt.connection import Connection
+from fastballoon_cli.libvirt.connection import Connection, virsh
 from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.libvirt.migration import DomainMigration, Way, limit
 from fastballoon_cli.machine.domain import Domain
@@ -125,7 +125,7 @@ def _check(monitor: Monitor, machine: Domain, options: Options) -> str | None:
     if machine.running.has_job():
         raise PreconditionError(
             "libvirt is busy with another job of this domain: a migration, a snapshot or a backup",
-            hint=f"see: virsh -c {machine.uri} domjobinfo {shlex.quote(machine.name)}; wait until it has ended",
+            hint=f"see: {virsh(machine.uri, 'domjobinfo', machine.name)}; wait until it has ended",
         )
     return method
 
@@ -208,10 +208,11 @@ def _give_up(moving: DomainMigration, progress: Progress) -> None:
         moving.wait(_POLL_SECONDS)
     if not moving.ended:
         moving.leave()
-        virsh, name = f"virsh -c {shlex.quote(moving.source.connection.uri)}", shlex.quote(moving.source.name)
+        uri, name = moving.source.connection.uri, moving.source.name
         progress.warn(
             f"libvirt has not cancelled it within {_GIVE_UP_SECONDS:g} s, as it waits for the destination; "
-            f"it may still do so, or go on: see {virsh} domjobinfo {name}, and end it with {virsh} domjobabort {name}"
+            f"it may still do so, or go on: see {virsh(uri, 'domjobinfo', name)}, and end it with "
+            f"{virsh(uri, 'domjobabort', name)}"
         )
 
 
@@ -282,7 +283,7 @@ def plan(monitor: Monitor, machine: Domain, to: str, options: Options, way: Way)
     """
     _check(monitor, machine, options)
     words = [
-        *("virsh", "-c", machine.uri, "migrate", "--live"),
+        *("migrate", "--live"),
         *([] if way.direct else ["--p2p"]),
         *(["--persistent", "--undefinesource"] if machine.running.persistent() else []),
         *(["--parallel", "--parallel-connections", str(way.parallel)] if way.parallel else []),
@@ -295,5 +296,5 @@ def plan(monitor: Monitor, machine: Domain, to: str, options: Options, way: Way)
     if free_pages.query(monitor) is not None:
         states = [{"capability": free_pages.CAPABILITY, "state": options.skip_free}]
         said.append(machine.tell("migrate-set-capabilities", {"capabilities": states}))
-    downtime = ["virsh", "-c", machine.uri, "migrate-setmaxdowntime", machine.name, str(round(way.downtime_s * 1000))]
-    return [*said, shlex.join(downtime), shlex.join(words)]
+    downtime = virsh(machine.uri, "migrate-setmaxdowntime", machine.name, str(round(way.downtime_s * 1000)))
+    return [*said, downtime, virsh(machine.uri, *words)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastballoon_cli import build
 from fastballoon_cli.errors import PreconditionError, QmpError
-from fastballoon_cli.libvirt.connection import Connection
+from fastballoon_cli.libvirt.connection import Connection, virsh
 from fastballoon_cli.libvirt.description import FEATURES
 from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.libvirt.extend import Extended, extend
@@ -78,7 +78,7 @@ def _lacking(name: str, emulator: Path | None, uri: str, error: QmpError) -> Pre
     return PreconditionError(
         f"'{name}' stays as it was, as it cannot have {emulator or 'this emulator'}: {error.message}",
         hint="the QEMU that is built here has no displays, sound or USB redirection: take these devices out of the "
-        f"domain (virsh -c {uri} edit {name}), or give --emulator a QEMU of your own with the series "
+        f"domain ({virsh(uri, 'edit', name)}), or give --emulator a QEMU of your own with the series "
         "(scripts/series apply qemu)",
     )
 

@@ -125,6 +125,20 @@ def test_a_daemon_that_does_not_answer_is_no_hang(fastballoon, web, monkeypatch)
     assert time.monotonic() - begun < 10
 
 
+def test_what_is_there_to_be_pasted_is_one_word_where_the_uri_has_what_a_shell_obeys(fastballoon, binding):
+    uri = "qemu+ssh://far/system?keyfile=/key&no_verify=1"
+    quoted = f"'{uri}'"
+    assert f"virsh -c {quoted} list" in refused(fastballoon, 3, "deflate", uri=uri)["hint"]
+    there = binding.daemon(uri)
+    assert f"--connect {quoted} vm list" in refused(fastballoon, 3, "deflate", uri=uri)["hint"]
+    there.domains.append(Domain(there, "web"))
+    assert f"virsh -c {quoted}" in refused(fastballoon, 2, "vm", "stop", uri=uri)["hint"]
+    there.domains[0].state_ = 3
+    assert f"virsh -c {quoted} resume web" in refused(fastballoon, 3, "inflate", "--target", "256M", uri=uri)["hint"]
+    there.domains[0].active = False
+    assert f"virsh -c {quoted} start web" in refused(fastballoon, 3, "deflate", uri=uri)["hint"]
+
+
 def test_what_is_no_domain_that_runs_is_said(fastballoon, binding, daemon, web):
     assert "there is no domain 'nobody'" in refused(fastballoon, 3, "inflate", "--target", "1M", vm="nobody")["message"]
     web.active = False
