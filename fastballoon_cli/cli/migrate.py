@@ -46,12 +46,13 @@ _ADDRESS = re.compile(r"(tcp|rdma)://[^/\s]+|unix:///\S+")
               help="Have the guest work on memory meanwhile and check every page of it.")  # fmt: skip
 @click.option("--cancel-after", type=DURATION, metavar="T", help="Cancel the migration after T, as a test.")
 @click.option("--to", metavar="URI", help="Where a domain of libvirt goes, as virsh names it: qemu+ssh://other/system.")
-@click.option("--tls", is_flag=True, help="Encrypt it, with the certificates that both hosts have for libvirt.")
-@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Send over N connections.")
+@click.option("--tls", is_flag=True,
+              help="Encrypt a domain's memory, with the certificates that both hosts have for libvirt.")  # fmt: skip
+@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Send a domain over N connections.")
 @click.option("--direct", is_flag=True,
-              help="Connect to both daemons from here, where the source's cannot log in at the other.")  # fmt: skip
+              help="Connect to both daemons from here, where a domain's own cannot log in at the other.")  # fmt: skip
 @click.option("--migrate-uri", metavar="URI",
-              help="Where memory is sent, if the destination's name does not resolve: tcp://10.0.0.2.")  # fmt: skip
+              help="Where to send a domain's memory, if the host's name does not resolve: tcp://10.0.0.2.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @pass_context
 def migrate(
@@ -70,16 +71,15 @@ def migrate(
     migrate_uri: str | None,
     dry_run: bool,
 ) -> None:
-    """Migrate the VM to a second QEMU on this host while its guest runs.
-
-    A domain of libvirt is migrated to another host: --connect qemu:///system ... --to qemu+ssh://other/system.
+    """Migrate the VM to a second QEMU on this host while its guest runs, or a domain of libvirt to another host.
 
     The VM's name, its SSH and its agent follow it. Whatever goes wrong, one QEMU is left and has the guest. Starts the
-    default VM if it does not run.
+    default VM if it does not run. A domain needs --connect and --to.
 
     \b
     Example:
       fastballoon migrate
+      fastballoon --connect qemu:///system --vm web migrate --to qemu+ssh://other/system
     """
     out = ctx.output
     if not 0.001 <= downtime_limit <= _MAX_DOWNTIME:

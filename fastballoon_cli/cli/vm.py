@@ -130,7 +130,7 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
 @vm.command()
 @click.argument("name")
 @click.option("--qmp", "socket", required=True, type=click.Path(path_type=Path), metavar="SOCKET",
-              help="The monitor of its QEMU, which nobody else is connected to.")  # fmt: skip
+              help="A monitor of its QEMU that nobody else is at: -qmp unix:SOCKET,server=on,wait=off")  # fmt: skip
 @click.option("--qga", "qga_socket", type=click.Path(path_type=Path), metavar="SOCKET",
               help="The socket of QEMU's guest agent, which nobody else is connected to.")  # fmt: skip
 @login_options("its guest")
@@ -182,7 +182,7 @@ def detach(ctx: Context, name: str) -> None:
 
 
 @vm.command()
-@click.argument("domain_name", metavar="DOMAIN", required=False)
+@click.argument("domain_name", metavar="[DOMAIN]", required=False)
 @click.option("--emulator", type=click.Path(path_type=Path), metavar="PATH",
               help="A QEMU with fastballoon's series.  [default: the domain's own, or the one built here]")  # fmt: skip
 @click.option("--apply", "define", is_flag=True, help="Define the domain so; takes effect when it is started next.")
@@ -196,7 +196,7 @@ def xml(ctx: Context, domain_name: str | None, emulator: Path | None, define: bo
 
     \b
     Example:
-      fastballoon vm xml web --apply
+      fastballoon --connect qemu:///system vm xml web --apply
     """
     name, uri = domain_name or ctx.vm, ctx.connect or ""
     prepared = vm_xml.prepare(uri, name, emulator=emulator, apply=define, progress=ctx.output)
