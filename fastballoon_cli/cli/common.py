@@ -10,6 +10,7 @@ import click
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.errors import FastballoonError, UsageError
 from fastballoon_cli.guest.login import Login
+from fastballoon_cli.libvirt.connection import virsh
 from fastballoon_cli.machine import domain, registry
 from fastballoon_cli.machine.domain import Domain
 from fastballoon_cli.units import parse_duration, parse_rate, parse_size
@@ -72,7 +73,7 @@ class Context:
         if self.connect is not None:
             raise UsageError(
                 "this is for VMs that fastballoon has started or attached, and not for libvirt's domains",
-                hint=f"use virsh{f' -c {self.connect}' if self.connect else ''}, or leave --connect out",
+                hint=f"use {virsh(self.connect)}, or leave --connect out",
             )
         return name or self.vm
 

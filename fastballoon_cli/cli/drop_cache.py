@@ -28,7 +28,8 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
     """Have the guest drop its cache, the cheapest memory to get back.
 
     Asks the guest's kernel through the balloon device, which may refuse; where guest and QEMU have not agreed on that,
-    the agent in the guest does it. What the guest has freed goes back to the host when the balloon takes it.
+    an agent in the guest does it: fastballoon's, or QEMU's of a VM that was attached with --qga. What the guest has
+    freed goes back to the host when the balloon takes it.
 
     \b
     Example:

@@ -1,5 +1,7 @@
 """``fastballoon migrate``."""
 
+import re
+
 import click
 
 from fastballoon_cli.cli.common import (
@@ -29,6 +31,8 @@ __all__ = ["migrate"]
 
 #: QEMU takes no more.
 _MAX_DOWNTIME = 2000.0
+#: What libvirt takes for a QEMU's address; without a port, it chooses one.
+_ADDRESS = re.compile(r"(tcp|rdma)://[^/\s]+|unix:///\S+")
 
 
 @click.command()
@@ -42,10 +46,13 @@ _MAX_DOWNTIME = 2000.0
               help="Have the guest work on memory meanwhile and check every page of it.")  # fmt: skip
 @click.option("--cancel-after", type=DURATION, metavar="T", help="Cancel the migration after T, as a test.")
 @click.option("--to", metavar="URI", help="Where a domain of libvirt goes, as virsh names it: qemu+ssh://other/system.")
-@click.option("--tls", is_flag=True, help="Encrypt it, with the certificates that both hosts have for libvirt.")
-@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Send over N connections.")
+@click.option("--tls", is_flag=True,
+              help="Encrypt a domain's memory, with the certificates that both hosts have for libvirt.")  # fmt: skip
+@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Send a domain over N connections.")
 @click.option("--direct", is_flag=True,
-              help="Connect to both daemons from here, where the source's cannot log in at the other.")  # fmt: skip
+              help="Connect to both daemons from here, where a domain's own cannot log in at the other.")  # fmt: skip
+@click.option("--migrate-uri", metavar="URI",
+              help="Where to send a domain's memory, if the host's name does not resolve: tcp://10.0.0.2.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @pass_context
 def migrate(
@@ -61,18 +68,18 @@ def migrate(
     tls: bool,
     parallel: int | None,
     direct: bool,
+    migrate_uri: str | None,
     dry_run: bool,
 ) -> None:
-    """Migrate the VM to a second QEMU on this host while its guest runs.
-
-    A domain of libvirt is migrated to another host: --connect qemu:///system ... --to qemu+ssh://other/system.
+    """Migrate the VM to a second QEMU on this host while its guest runs, or a domain of libvirt to another host.
 
     The VM's name, its SSH and its agent follow it. Whatever goes wrong, one QEMU is left and has the guest. Starts the
-    default VM if it does not run.
+    default VM if it does not run. A domain needs --connect and --to.
 
     \b
     Example:
       fastballoon migrate
+      fastballoon --connect qemu:///system --vm web migrate --to qemu+ssh://other/system
     """
     out = ctx.output
     if not 0.001 <= downtime_limit <= _MAX_DOWNTIME:
@@ -88,12 +95,20 @@ def migrate(
     )
     which = ctx.which
     if isinstance(which, Domain):
-        way = Way(bandwidth=bandwidth, downtime_s=downtime_limit, parallel=parallel or 0, tls=tls, direct=direct)
+        way = Way(
+            bandwidth=bandwidth,
+            downtime_s=downtime_limit,
+            parallel=parallel or 0,
+            tls=tls,
+            direct=direct,
+            address=_address(migrate_uri),
+        )
         _to_another_host(ctx, which, to, options, way, drop_cache=drop_cache, dry_run=dry_run)
         return
-    if to or tls or parallel or direct:
+    if to or tls or parallel or direct or migrate_uri:
         raise UsageError(
-            "--to, --tls, --parallel and --direct are for domains of libvirt", hint="say which libvirt: --connect URI"
+            "--to, --tls, --parallel, --direct and --migrate-uri are for domains of libvirt",
+            hint="say which libvirt: --connect URI",
         )
     if dry_run:
         commands = dry.migrate(which, options, starts=starts_default_vm(ctx), drop_first=drop_cache)
@@ -107,6 +122,15 @@ def migrate(
         all_the_same = "" if skip_free else " all the same, without --skip-free"
         out.warn(f"the device was made with free-page-hint=on: what the guest hints is skipped by that{all_the_same}")
     _emit(ctx, result, dropped)
+
+
+def _address(uri: str | None) -> str | None:
+    """Check where memory is to be sent."""
+    if uri is None or _ADDRESS.fullmatch(uri):
+        return uri
+    raise UsageError(
+        f"'{uri}' is no place to send memory to", hint="name one as virsh's --migrateuri does, such as tcp://10.0.0.2"
+    )
 
 
 def _to_another_host(

@@ -16,6 +16,7 @@ from fastballoon_cli.cli.login import login_of, login_options
 from fastballoon_cli.cli.machines import list_table, state_of, status_table
 from fastballoon_cli.cli.markup import escape
 from fastballoon_cli.errors import FastballoonError, VmLostError
+from fastballoon_cli.libvirt.connection import virsh
 from fastballoon_cli.libvirt.description import QEMU
 from fastballoon_cli.machine import domain
 from fastballoon_cli.machine.domain import Domain
@@ -129,7 +130,7 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
 @vm.command()
 @click.argument("name")
 @click.option("--qmp", "socket", required=True, type=click.Path(path_type=Path), metavar="SOCKET",
-              help="The monitor of its QEMU, which nobody else is connected to.")  # fmt: skip
+              help="A monitor of its QEMU that nobody else is at: -qmp unix:SOCKET,server=on,wait=off")  # fmt: skip
 @click.option("--qga", "qga_socket", type=click.Path(path_type=Path), metavar="SOCKET",
               help="The socket of QEMU's guest agent, which nobody else is connected to.")  # fmt: skip
 @login_options("its guest")
@@ -181,7 +182,7 @@ def detach(ctx: Context, name: str) -> None:
 
 
 @vm.command()
-@click.argument("domain_name", metavar="DOMAIN", required=False)
+@click.argument("domain_name", metavar="[DOMAIN]", required=False)
 @click.option("--emulator", type=click.Path(path_type=Path), metavar="PATH",
               help="A QEMU with fastballoon's series.  [default: the domain's own, or the one built here]")  # fmt: skip
 @click.option("--apply", "define", is_flag=True, help="Define the domain so; takes effect when it is started next.")
@@ -195,7 +196,7 @@ def xml(ctx: Context, domain_name: str | None, emulator: Path | None, define: bo
 
     \b
     Example:
-      fastballoon vm xml web --apply
+      fastballoon --connect qemu:///system vm xml web --apply
     """
     name, uri = domain_name or ctx.vm, ctx.connect or ""
     prepared = vm_xml.prepare(uri, name, emulator=emulator, apply=define, progress=ctx.output)
@@ -205,10 +206,12 @@ def xml(ctx: Context, domain_name: str | None, emulator: Path | None, define: bo
     if not added:
         ctx.output.say(f"'{name}' has all of it already")
     elif not define:
-        ctx.output.say(f"add it with 'virsh edit {name}', and the namespace to the first line: "
+        ctx.output.say(f"add it with '{virsh(prepared.uri, 'edit', name)}', and the namespace to the first line: "
                        f"<domain xmlns:qemu='{QEMU}' ...>; --apply does both")  # fmt: skip
     elif prepared.runs:
-        ctx.output.say(f"it takes effect when '{name}' is shut down and started again")
+        ctx.output.say(f"it takes effect when '{name}' is shut down and started again: "
+                       f"{virsh(prepared.uri, 'shutdown', name)}; "
+                       f"when it is off, {virsh(prepared.uri, 'start', name)}")  # fmt: skip
 
 
 @vm.command("list")

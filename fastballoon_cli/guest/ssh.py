@@ -18,6 +18,8 @@ _HANDSHAKE_SECONDS = 3.0
 #: Kind of a host key -> how it signs (RFC 8332), where that has another name.
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
+_ACCEPT = "log in by ssh once, and accept the guest's host key; or say where it is: --known-hosts FILE"
+
 # Paramiko logs the tracebacks of connections that end during the handshake, which a booting guest does a lot.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -95,9 +97,9 @@ def _host_key(login: Login) -> paramiko.PKey:
     try:
         found = paramiko.HostKeys(str(login.known_hosts)).lookup(name)
     except OSError as e:
-        raise PreconditionError(f"cannot read {login.known_hosts}: {e.strerror}") from e
-    if not found:
         raise PreconditionError(
-            f"the host key of {name} is not in {login.known_hosts}", hint="log in by ssh once, and accept it"
-        )
+            f"cannot read the known host keys in {login.known_hosts}: {e.strerror}", hint=_ACCEPT
+        ) from e
+    if not found:
+        raise PreconditionError(f"the host key of {name} is not in {login.known_hosts}", hint=_ACCEPT)
     return found.get(_PREFERRED) or next(iter(found.values()))

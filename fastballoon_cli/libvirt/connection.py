@@ -1,6 +1,8 @@
 """A connection to libvirt: its binding imported late, a deadline for every call, errors of this tool's own tree."""
 
 import queue
+import shlex
+import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
@@ -9,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fastballoon_cli.errors import FastballoonError, PreconditionError, QmpError, VmLostError
 
-__all__ = ["Connection", "binding"]
+__all__ = ["Connection", "binding", "virsh"]
 
 _T = TypeVar("_T")
 
@@ -27,9 +29,18 @@ def binding(name: str = "libvirt") -> Any:
     except ImportError as e:
         raise PreconditionError(
             "libvirt's Python binding is not installed",
-            hint="apt-get install libvirt-dev pkgconf gcc, and: pip install 'fastballoon[libvirt]'",
+            hint="apt-get install libvirt-dev python3-dev pkgconf gcc, and: "
+            f"{sys.executable} -m pip install libvirt-python",
             details=str(e),
         ) from e
+
+
+def virsh(uri: str, *words: str) -> str:
+    """Return a command of virsh's, ready to paste.
+
+    :param uri: of the daemon; nothing for libvirt's own default.
+    """
+    return shlex.join(["virsh", *(["-c", uri] if uri else []), *words])
 
 
 class Connection:
@@ -37,12 +48,14 @@ class Connection:
 
     :ivar uri: as libvirt writes it.
     :ivar handle: the binding's object.
+    :ivar patience: seconds for an answer, at most; somebody who is about to leave has less of it.
     :param uri: as virsh takes it; nothing for libvirt's own default, which ``LIBVIRT_DEFAULT_URI`` sets.
     :raise PreconditionError: there is no binding, no daemon, no permission, or it is not about QEMU.
     """
 
     def __init__(self, uri: str) -> None:
         self._libvirt = binding()
+        self.patience = _CALL_SECONDS
         # Each error is raised, and would be printed as well.
         self._libvirt.registerErrorHandler(lambda *_: None, None)
         _run_events(self._libvirt)
@@ -52,7 +65,7 @@ class Connection:
         except self._libvirt.libvirtError as e:
             raise PreconditionError(
                 f"cannot connect to libvirt{f' at {uri}' if uri else ''}: {_said(e)}",
-                hint="see whether this works: virsh" + (f" -c {uri}" if uri else "") + " list",
+                hint=f"see whether this works: {virsh(uri, 'list')}",
             ) from e
         self.uri = str(self.handle.getURI())
         if self.handle.getType() != "QEMU":
@@ -85,7 +98,7 @@ class Connection:
         except _NoDomainError:
             raise PreconditionError(
                 f"there is no domain '{name}' at {self.uri}",
-                hint=f"name one with --vm; see: fastballoon --connect {self.uri} vm list",
+                hint=f"name one with --vm; see: fastballoon --connect {shlex.quote(self.uri)} vm list",
             ) from None
 
     def by_uuid(self, uuid: str) -> Any:
@@ -100,8 +113,9 @@ class Connection:
         return list(self.call(self.handle.listAllDomains, self._libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE))
 
     def bulk_stats(self, domain: Any, kind: int) -> dict[str, Any]:
-        """Return one domain's statistics of one ``VIR_DOMAIN_STATS_*``."""
-        found = self.call(self.handle.domainListGetStats, [domain], kind)
+        """Return one domain's statistics of one ``VIR_DOMAIN_STATS_*``, those that nobody has to be waited for."""
+        flags = getattr(self._libvirt, "VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT", 0)
+        found = self.call(self.handle.domainListGetStats, [domain], kind, flags)
         return dict(found[0][1]) if found else {}
 
     def define(self, xml: str) -> None:
@@ -114,11 +128,13 @@ class Connection:
     def call(self, function: Callable[..., _T], *arguments: Any, timeout: float | None = _CALL_SECONDS) -> _T:
         """Return what a function of the binding returns.
 
-        :param timeout: seconds; None for no limit.
+        :param timeout: seconds, but no more than the connection's patience; None for no limit.
         :raise QmpError: libvirt refused, or did not answer in time.
         :raise VmLostError: the domain does not run any more.
         :raise PreconditionError: this user may not do that.
         """
+        if timeout is not None:
+            timeout = min(timeout, self.patience)
         try:
             return _in_thread(lambda: function(*arguments), timeout)
         except TimeoutError:

@@ -77,6 +77,13 @@ class LibvirtDomain:
         """Return whether libvirt is at work that takes its time: a migration, a snapshot, a backup."""
         return bool(self._call(self.handle.jobInfo)[0] != binding().VIR_DOMAIN_JOB_NONE)
 
+    def can_be_asked(self) -> bool:
+        """Return whether nobody else is asking its QEMU something, who would have to be waited for.
+
+        While libvirt connects to a migration's destination, say, every other question takes up to 30 s.
+        """
+        return bool(self._call(self.handle.controlInfo)[0] == binding().VIR_DOMAIN_CONTROL_OK)
+
     def memory_stats(self) -> Mapping[str, int]:
         """Return what libvirt has of its memory, under libvirt's names: sizes in KiB, ``last_update`` in seconds."""
         stats: Mapping[str, int] = self._call(self.handle.memoryStats)

@@ -25,6 +25,10 @@ _RAM = {
 }
 
 
+#: For each of what is still to be said to a libvirt that has not ended it.
+_LEAVING_SECONDS = 0.5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """How to migrate.
@@ -34,6 +38,7 @@ class Way:
     :ivar parallel: how many connections; 0 for a single one that takes everything.
     :ivar tls: encrypt it, with the certificates that both hosts have for that.
     :ivar direct: have this process stand between the two daemons, instead of the source's going on by itself.
+    :ivar address: where the source's QEMU connects to, as virsh's ``--migrateuri``; None for what the destination says.
     """
 
     bandwidth: int = 0
@@ -41,6 +46,7 @@ class Way:
     parallel: int = 0
     tls: bool = False
     direct: bool = False
+    address: str | None = None
 
     def flags(self, *, persistent: bool) -> list[str]:
         """Return the names of libvirt's flags.
@@ -55,13 +61,15 @@ class Way:
             *(["VIR_MIGRATE_TLS"] if self.tls else []),
         ]
 
-    def parameters(self) -> dict[str, int]:
+    def parameters(self) -> dict[str, int | str]:
         """Return libvirt's parameters, by the names of their constants."""
-        found = {}
+        found: dict[str, int | str] = {}
         if self.bandwidth:
             found["VIR_MIGRATE_PARAM_BANDWIDTH"] = limit(self.bandwidth)
         if self.parallel:
             found["VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS"] = self.parallel
+        if self.address:
+            found["VIR_MIGRATE_PARAM_URI"] = self.address
         return found
 
 
@@ -115,6 +123,13 @@ class DomainMigration:
         """Whether libvirt has brought it to an end, whichever."""
         return self._done.is_set()
 
+    def can_be_asked(self) -> bool:
+        """Return whether the source answers at once; False when it has ended."""
+        try:
+            return self.source.can_be_asked()
+        except FastballoonError:
+            return False
+
     def progress(self) -> Migration:
         """Return where it is; ``completed`` and ``failed`` are libvirt's last words."""
         if self.ended:
@@ -129,8 +144,20 @@ class DomainMigration:
         return self._last
 
     def cancel(self) -> None:
-        """Have the source give up; it may be complete before it hears of that, or not have begun."""
-        with suppress(FastballoonError):  # said again as long as it has not ended
+        """Have the source give up; it may be complete before it hears of that, or not have begun.
+
+        To be said again as long as it has not ended: a source that connects to its destination hears nothing.
+        """
+        if self.can_be_asked():
+            self._abort()
+
+    def leave(self) -> None:
+        """Have the source give up as soon as it hears of it, and wait for no answer; it does for up to 30 s."""
+        self.source.connection.patience = self.destination.patience = _LEAVING_SECONDS
+        self._abort()
+
+    def _abort(self) -> None:
+        with suppress(FastballoonError):
             self.source.connection.call(self.source.handle.abortJob)
 
     def wait(self, seconds: float) -> bool:

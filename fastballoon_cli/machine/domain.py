@@ -1,7 +1,6 @@
 """A libvirt domain as a machine."""
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from fastballoon_cli.config import runtime_dir
 from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.guest.login import Login
 from fastballoon_cli.libvirt.balloon import DomainBalloon
-from fastballoon_cli.libvirt.connection import Connection
+from fastballoon_cli.libvirt.connection import Connection, virsh
 from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.libvirt.monitor import DomainMonitor
 from fastballoon_cli.machine.facts import Facts
@@ -64,12 +63,12 @@ class Domain:
         """Return the error that something is for VMs that were started here."""
         return PreconditionError(
             f"'{self.name}' is a domain of libvirt: this is for VMs that fastballoon has started",
-            hint=f"use virsh -c {self.uri}",
+            hint=f"use {virsh(self.uri)}",
         )
 
     def console(self) -> str:
         """Return how to see what its guest says."""
-        return f"look at the guest's console: virsh -c {self.uri} console {shlex.quote(self.name)}"
+        return f"look at the guest's console: {virsh(self.uri, 'console', self.name)}"
 
     def taint(self) -> str | None:
         """Return what libvirt is going to note of the domain, the first time that its QEMU is asked past libvirt."""
@@ -112,7 +111,7 @@ class Domain:
         if (state := self.running.state()) != "running":
             raise PreconditionError(
                 f"the guest does not run: libvirt says '{state}'",
-                hint=f"let it go on: virsh -c {self.uri} resume {shlex.quote(self.name)}",
+                hint=f"let it go on: {virsh(self.uri, 'resume', self.name)}",
             )
 
     def balloon(self, monitor: Monitor, _: Facts | None = None) -> DomainBalloon:
@@ -128,14 +127,13 @@ class Domain:
 
     def tell(self, command: str, arguments: Mapping[str, object]) -> str:
         """Return a command to its QEMU, as somebody would give it to virsh."""
-        virsh = f"virsh -c {shlex.quote(self.uri)}"
         if command == "balloon":
-            return f"{virsh} setmem {shlex.quote(self.name)} {int(str(arguments['value'])) // KIB}KiB --live"
+            return virsh(self.uri, "setmem", self.name, f"{int(str(arguments['value'])) // KIB}KiB", "--live")
         said = json.dumps({"execute": command, "arguments": arguments})
-        return f"{virsh} qemu-monitor-command {shlex.quote(self.name)} {shlex.quote(said)}"
+        return virsh(self.uri, "qemu-monitor-command", self.name, said)
 
     def _start(self) -> str:
-        return f"start it: virsh -c {self.uri} start {shlex.quote(self.name)}"
+        return f"start it: {virsh(self.uri, 'start', self.name)}"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ import fcntl
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastballoon_cli.errors import PreconditionError
@@ -26,7 +25,7 @@ def locked(folder: Path, name: str, *, create: bool = False, remove: bool = Fals
 
     :param name: what the machine is called.
     :param create: make the folder if it is missing.
-    :param remove: remove it at the end.
+    :param remove: remove it at the end, unless something was left in it for the next one who holds it.
     :raise PreconditionError: another process holds it.
     :raise FileNotFoundError: it is missing.
     """
@@ -39,7 +38,8 @@ def locked(folder: Path, name: str, *, create: bool = False, remove: bool = Fals
     finally:
         holder.unlink(missing_ok=True)
         if remove:
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                folder.rmdir()
         os.close(handle)
 
 

@@ -57,11 +57,17 @@ def attach(
         _try_qga(found.qga_socket, progress)
     with registry.lock(name, create=True):
         if registry.lives(name):
-            raise PreconditionError(
-                f"there is a VM '{name}' already", hint="choose another name; see: fastballoon vm list"
-            )
+            raise _taken(name)
         registry.save_attached(found)
     return found
+
+
+def _taken(name: str) -> PreconditionError:
+    """Return the error that there is a VM of a name."""
+    other = "choose another name; see: fastballoon vm list"
+    if registry.is_attached(name):
+        other = f"to attach it anew: fastballoon vm detach {name}; or {other}"
+    return PreconditionError(f"there is a VM '{name}' already", hint=other)
 
 
 def _try_login(machine: Attached, progress: Progress, timeout: float) -> None:

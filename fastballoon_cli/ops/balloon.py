@@ -143,7 +143,8 @@ def _with_driver(session: Session) -> Balloon:
     if not session.balloon.has_driver():
         raise PreconditionError(
             "no driver in the guest has taken the balloon device",
-            hint=f"the guest's kernel needs CONFIG_VIRTIO_BALLOON; {session.record.console()}",
+            hint="one that is still booting does so in a moment; else its kernel needs CONFIG_VIRTIO_BALLOON: "
+            f"{session.record.console()}",
         )
     return session.balloon
 

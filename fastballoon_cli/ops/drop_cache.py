@@ -90,12 +90,13 @@ def no_way(machine: Machine) -> GuestError:
     if not (machine.login or machine.qga_socket):
         return GuestError(
             "guest and QEMU have not agreed on a way to drop the cache",
-            hint="in the guest: echo 1 > /proc/sys/vm/drop_caches; both need fastballoon's series to do it from here",
+            hint="in the guest: echo 1 > /proc/sys/vm/drop_caches; to do it from here, both need fastballoon's series, "
+            "or the guest an agent (--ssh; of a VM that is attached, vm attach --qga as well)",
         )
-    return GuestError(
-        "guest and QEMU have no way to drop the cache, and no agent in the guest answers",
-        hint=machine.console(),
-    )
+    hint = machine.console()
+    if machine.qga_socket:
+        hint = f"start qemu-guest-agent in the guest, and see that nobody else talks to it; {hint}"
+    return GuestError("guest and QEMU have no way to drop the cache, and no agent in the guest answers", hint=hint)
 
 
 def _by_device(session: Session, mode: str, timeout: float) -> int:

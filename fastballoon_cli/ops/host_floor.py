@@ -26,11 +26,13 @@ class HostFloor:
 
     :ivar bytes: of available memory that the guest keeps.
     :ivar reason: why :meth:`next` has gone no further.
+    :ivar hint: what to do about that; None where it is what is always done.
     """
 
     session: Session
     bytes: int
     reason: str = ""
+    hint: str | None = None
 
     def next(self, size: int, target: int) -> int:
         """Return the size that a balloon of ``size`` bytes may have next, on its way to ``target``.
@@ -43,7 +45,11 @@ class HostFloor:
         if self.session.guest_memory_from != "statistics":
             age = 0.0  # an agent tells what is so now
         if not memory or age is None or age > _STALE_SECONDS:
-            self.reason = "the guest does not say how much memory it has left; --floor 0 inflates all the same"
+            self.reason = "the guest does not say how much memory it has left"
+            self.hint = (
+                "if it is still booting, wait until it has booted, and its driver virtio_balloon says that; "
+                "--floor 0 inflates all the same"
+            )
             return size
         # Before Linux 4.6 the driver does not tell what is available.
         available = memory.get("MemAvailable", memory.get("MemFree", 0))

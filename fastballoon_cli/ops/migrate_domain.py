@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastballoon_cli.errors import FastballoonError, MigrationError, PreconditionError, QmpError, VmLostError
-from fastballoon_cli.libvirt.connection import Connection
+from fastballoon_cli.libvirt.connection import Connection, virsh
 from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.libvirt.migration import DomainMigration, Way, limit
 from fastballoon_cli.machine.domain import Domain
@@ -25,6 +25,7 @@ from fastballoon_cli.ops.migrating import (
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import free_pages, migration
 from fastballoon_cli.qemu.free_pages import FreePages
+from fastballoon_cli.qemu.migration import Migration
 from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 from fastballoon_cli.results.migration import MigrateResult
 
@@ -36,7 +37,7 @@ _TELL_SECONDS = 0.2
 #: libvirt cancels in milliseconds, unless it waits for a host that does not answer: its keep-alive takes 30 s.
 _CANCEL_SECONDS = 40.0
 #: After Ctrl-C or an error nobody waits longer than this for libvirt.
-_GIVE_UP_SECONDS = 10.0
+_GIVE_UP_SECONDS = 4.0
 #: A guest whose migration has failed goes on by itself, in a moment.
 _SETTLE_SECONDS = 4.0
 _GONE = "not there"
@@ -74,6 +75,7 @@ class _OtherHost:
 
     def check(self, session: Session, options: Options) -> str | None:
         method = _check(session.qmp, self.machine, options)
+        session.progress.step(f"Connecting to {self.to}")
         self.destination = Connection(self.to)
         return method
 
@@ -95,6 +97,7 @@ class _OtherHost:
             paused_s=None,  # two hosts have no clock in common
             guest_cpu_s=seen.vcpu_s - cpu + session.process.vcpu_seconds(),
             begun=begun,
+            seen_in_part=seen.free_pages is not None and seen.free_pages.active,
         )
 
     def provenance(self) -> Mapping[str, Any]:
@@ -111,12 +114,18 @@ def _check(monitor: Monitor, machine: Domain, options: Options) -> str | None:
 
     :raise PreconditionError: it cannot.
     """
-    method = free_page_method(monitor, machine.balloon(monitor), options)
+    method = free_page_method(
+        monitor,
+        machine.balloon(monitor),
+        options,
+        hint=f"give the domain fastballoon's QEMU: fastballoon --connect {shlex.quote(machine.uri)} vm xml "
+        f"{shlex.quote(machine.name)} --apply; and its guest a kernel with the series (docs/libvirt.md)",
+    )
     machine.require_running(monitor)
     if machine.running.has_job():
         raise PreconditionError(
             "libvirt is busy with another job of this domain: a migration, a snapshot or a backup",
-            hint=f"see: virsh -c {machine.uri} domjobinfo {shlex.quote(machine.name)}; wait until it has ended",
+            hint=f"see: {virsh(machine.uri, 'domjobinfo', machine.name)}; wait until it has ended",
         )
     return method
 
@@ -148,22 +157,17 @@ def _drive(
     :raise QmpError: it was, and has not ended.
     """
     name = session.record.name
-    progress.step(f"Migrating '{name}'")
     begun, given_up, told = time.monotonic(), 0.0, 0.0
     cancelled, step = None, False
     moving.start()
     try:
         while not moving.wait(_POLL_SECONDS):
-            _look(session, seen)
             seconds = time.monotonic() - begun
-            if seconds - told > _TELL_SECONDS:
-                now, told = moving.progress(), seconds
-                total = float(now.ram.get("total", 0))
-                if total and not step:
-                    progress.step(f"Migrating '{name}'", total)
-                    step = True
-                if step:
-                    progress.update(total - now.ram.get("remaining", 0), note=note(now))
+            if moving.can_be_asked():
+                _look(session, seen)
+                if seconds - told > _TELL_SECONDS:
+                    now, told = moving.progress(), seconds
+                    step = _tell(now, name, progress, step=step)
             if cancelled is None:
                 cancelled, given_up = time_to_cancel(options, seconds, timeout), seconds
             if cancelled:
@@ -171,9 +175,22 @@ def _drive(
                 if seconds - given_up > _CANCEL_SECONDS:
                     raise QmpError(f"{cancelled}, which libvirt did not do within {_CANCEL_SECONDS:g} s")
     except BaseException:
-        _give_up(moving)
+        _give_up(moving, progress)
         raise
     return cancelled
+
+
+def _tell(now: Migration, name: str, progress: Progress, *, step: bool) -> bool:
+    """Say where it is; return whether memory is on its way.
+
+    :param step: whether it was before.
+    """
+    total = float(now.ram.get("total", 0))
+    if total and not step:
+        progress.step(f"Migrating '{name}'", total)
+    if total:
+        progress.update(total - now.ram.get("remaining", 0), note=note(now))
+    return bool(total)
 
 
 def _look(session: Session, seen: _Seen) -> None:
@@ -183,12 +200,20 @@ def _look(session: Session, seen: _Seen) -> None:
         seen.vcpu_s = session.process.vcpu_seconds()
 
 
-def _give_up(moving: DomainMigration) -> None:
+def _give_up(moving: DomainMigration, progress: Progress) -> None:
     """Cancel what nobody waits for any more."""
     deadline = time.monotonic() + _GIVE_UP_SECONDS
     while not moving.ended and time.monotonic() < deadline:
         moving.cancel()
         moving.wait(_POLL_SECONDS)
+    if not moving.ended:
+        moving.leave()
+        uri, name = moving.source.connection.uri, moving.source.name
+        progress.warn(
+            f"libvirt has not cancelled it within {_GIVE_UP_SECONDS:g} s, as it waits for the destination; "
+            f"it may still do so, or go on: see {virsh(uri, 'domjobinfo', name)}, and end it with "
+            f"{virsh(uri, 'domjobabort', name)}"
+        )
 
 
 def _settle(moving: DomainMigration, cancelled: str | None, options: Options, progress: Progress) -> LibvirtDomain:
@@ -240,8 +265,14 @@ def _state(find: Callable[[], LibvirtDomain]) -> str:
 def _hint(moving: DomainMigration, cancelled: str | None, options: Options) -> str | None:
     if cancelled:
         return TOO_SLOW if options.cancel_after_s is None else None
-    if not moving.way.direct and "connect" in (moving.error.message if moving.error else ""):
+    said = moving.error.message if moving.error else ""
+    if "remote libvirt URI" in said and not moving.way.direct:
         return f"the source's daemon has to reach {moving.destination.uri} by itself; or use --direct"
+    if "resolve address" in said or "unable to connect to server" in said:
+        return (
+            "the source's QEMU connects to the destination's ports 49152 to 49215, by its host name unless its "
+            "qemu.conf has a migration_host; name an address that the source reaches: --migrate-uri tcp://ADDRESS"
+        )
     return None
 
 
@@ -252,17 +283,18 @@ def plan(monitor: Monitor, machine: Domain, to: str, options: Options, way: Way)
     """
     _check(monitor, machine, options)
     words = [
-        *("virsh", "-c", machine.uri, "migrate", "--live"),
+        *("migrate", "--live"),
         *([] if way.direct else ["--p2p"]),
         *(["--persistent", "--undefinesource"] if machine.running.persistent() else []),
         *(["--parallel", "--parallel-connections", str(way.parallel)] if way.parallel else []),
         *(["--tls"] if way.tls else []),
         *(["--bandwidth", str(limit(way.bandwidth))] if way.bandwidth else []),
+        *(["--migrateuri", way.address] if way.address else []),
         *(machine.name, to),
     ]
     said = []
     if free_pages.query(monitor) is not None:
         states = [{"capability": free_pages.CAPABILITY, "state": options.skip_free}]
         said.append(machine.tell("migrate-set-capabilities", {"capabilities": states}))
-    downtime = ["virsh", "-c", machine.uri, "migrate-setmaxdowntime", machine.name, str(round(way.downtime_s * 1000))]
-    return [*said, shlex.join(downtime), shlex.join(words)]
+    downtime = virsh(machine.uri, "migrate-setmaxdowntime", machine.name, str(round(way.downtime_s * 1000)))
+    return [*said, downtime, virsh(machine.uri, *words)]

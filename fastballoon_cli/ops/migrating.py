@@ -65,6 +65,7 @@ class Ran:
     """A migration that was completed.
 
     :ivar free_pages: what the source says of them; None where it knows of no such thing.
+    :ivar seen_in_part: whether it said that before the last pass, and has skipped more since.
     :ivar paused_s: for how long the guest did not run; None where nobody's clock tells.
     :ivar guest_cpu_s: for which its vCPUs ran meanwhile, on both sides.
     :ivar begun: when it began, as ``time.monotonic`` tells.
@@ -75,6 +76,7 @@ class Ran:
     paused_s: float | None
     guest_cpu_s: float
     begun: float
+    seen_in_part: bool = False
 
 
 class Migrator(Protocol):
@@ -126,7 +128,7 @@ def carry_out(
     after = read(session, after=True)
     verified = _verify(session, timeout) if options.verify else None
     told = ran.free_pages
-    skipped = None if told is None else told.skipped_free_bytes // PAGE_BYTES
+    skipped = None if ran.seen_in_part else told
     return MigrateResult(
         vm=session.record.name,
         method=method or "precopy",
@@ -136,10 +138,10 @@ def carry_out(
         downtime_s=ran.migration.downtime_s or 0.0,
         guest_paused_s=ran.paused_s,
         guest_cpu_s=ran.guest_cpu_s,
-        ram=_ram(ran.migration, skipped),
+        ram=_ram(ran.migration, None if skipped is None else skipped.skipped_free_bytes // PAGE_BYTES),
         guest_free_bytes=Change(before.guest.free, after.guest.free),
         guest_min_free_bytes=watched.least if watched else None,
-        skipped_balloon_pages=None if told is None else told.skipped_balloon_bytes // PAGE_BYTES,
+        skipped_balloon_pages=None if skipped is None else skipped.skipped_balloon_bytes // PAGE_BYTES,
         told_free_bytes=None if told is None else told.told_bytes,
         answer_s=None if told is None else told.answer_s,
         verified=verified,
@@ -175,8 +177,16 @@ def time_to_cancel(options: Options, seconds: float, timeout: float) -> str | No
     return None
 
 
-def free_page_method(qmp: Monitor, device: Balloon, options: Options) -> str | None:
+def free_page_method(
+    qmp: Monitor,
+    device: Balloon,
+    options: Options,
+    *,
+    hint: str = "start the VM with both halves patched, or with --balloon-options free-page-hint=on",
+) -> str | None:
     """Return by which way free pages are left out; None if they are not.
+
+    :param hint: what to do where they are to be, and guest and QEMU have no way.
 
     :raise PreconditionError: they are to be, and cannot.
     """
@@ -187,8 +197,7 @@ def free_page_method(qmp: Monitor, device: Balloon, options: Options) -> str | N
     if found is None:
         raise PreconditionError(
             "free pages cannot be skipped: guest and QEMU have agreed on no way to tell of them",
-            hint="start the VM with both halves patched, or with --balloon-options free-page-hint=on; "
-            "a domain of libvirt needs what this prints: fastballoon vm xml",
+            hint=hint,
         )
     on = migration.capabilities(qmp)
     if conflicts := [name for name in _NOT_WITH_SKIPPING if on.get(name)]:

@@ -160,7 +160,8 @@ def _go_on(session: Session, device: Device, target: int, floor: HostFloor | Non
         size = device.size()
         aim = floor.next(size, target)
         if aim == size:
-            raise _short(session, size, target, time.monotonic() - begun, floor.reason, gives_back=False)
+            seconds = time.monotonic() - begun
+            raise _short(session, size, target, seconds, floor.reason, gives_back=False, hint=floor.hint)
     device.set_target(aim)
     return aim
 
@@ -184,7 +185,14 @@ def _require_running_to_give_back(session: Session, target: int) -> None:
 
 
 def _short(
-    session: Session, size: int, target: int, seconds: float, reason: str | None, *, gives_back: bool
+    session: Session,
+    size: int,
+    target: int,
+    seconds: float,
+    reason: str | None,
+    *,
+    gives_back: bool,
+    hint: str | None = None,
 ) -> TargetNotReachedError:
     because = f": {reason}" if reason else ""
     if gives_back:
@@ -193,9 +201,10 @@ def _short(
             f"{because}",
             hint="the target stands: the guest gets the rest as soon as its driver takes it",
         )
-    free = (session.guest_memory() or {}).get("MemFree")
+    # A hint of its own is about a guest that has just been waited for in vain.
+    free = None if hint else (session.guest_memory() or {}).get("MemFree")
     left = f"; the guest has {format_size(free)} free" if free is not None else ""
     return TargetNotReachedError(
         f"the balloon stopped at {format_size(size)} of {format_size(target)} after {seconds:.1f} s{because}{left}",
-        hint="the balloon stays at what it has reached; ask for less, or free memory in the guest",
+        hint=hint or "the balloon stays at what it has reached; ask for less, or free memory in the guest",
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastballoon_cli import build
 from fastballoon_cli.errors import PreconditionError, QmpError
-from fastballoon_cli.libvirt.connection import Connection
+from fastballoon_cli.libvirt.connection import Connection, virsh
 from fastballoon_cli.libvirt.description import FEATURES
 from fastballoon_cli.libvirt.domain import LibvirtDomain
 from fastballoon_cli.libvirt.extend import Extended, extend
@@ -23,10 +23,12 @@ class Prepared:
     """What was added, or is to be.
 
     :ivar runs: whether the domain runs, and has to be shut down and started for it to take effect.
+    :ivar uri: where it is, as libvirt writes it.
     """
 
     extended: Extended
     runs: bool
+    uri: str
 
 
 def prepare(uri: str, name: str, *, emulator: Path | None, apply: bool, progress: Progress) -> Prepared:
@@ -36,8 +38,8 @@ def prepare(uri: str, name: str, *, emulator: Path | None, apply: bool, progress
     :param emulator: a QEMU with the series, on the domain's host; None for the domain's own if it has it, or else
         the one that was built here.
     :param apply: have libvirt define the domain with it; what runs goes on as it is.
-    :raise PreconditionError: there is no such domain, no balloon in it, or no QEMU with the series.
-    :raise QmpError: libvirt does not take the XML.
+    :raise PreconditionError: there is no such domain, no balloon in it, or no QEMU with the series; or that QEMU lacks
+        what the domain has, and libvirt does not define it so.
     """
     connection = Connection(uri)
     domain = LibvirtDomain(connection, connection.find(name))
@@ -64,8 +66,21 @@ def prepare(uri: str, name: str, *, emulator: Path | None, apply: bool, progress
     )
     if apply and extended.added:
         progress.step(f"Defining '{name}'")
-        connection.define(extended.xml)
-    return Prepared(extended, domain.runs())
+        try:
+            connection.define(extended.xml)
+        except QmpError as e:
+            raise _lacking(name, emulator or domain.emulator(), connection.uri, e) from e
+    return Prepared(extended, domain.runs(), connection.uri)
+
+
+def _lacking(name: str, emulator: Path | None, uri: str, error: QmpError) -> PreconditionError:
+    """Return the error that libvirt does not take a domain with an emulator."""
+    return PreconditionError(
+        f"'{name}' stays as it was, as it cannot have {emulator or 'this emulator'}: {error.message}",
+        hint="the QEMU that is built here has no displays, sound or USB redirection: take these devices out of the "
+        f"domain ({virsh(uri, 'edit', name)}), or give --emulator a QEMU of your own with the series "
+        "(scripts/series apply qemu)",
+    )
 
 
 def _features(emulator: Path) -> list[str]:

@@ -20,12 +20,14 @@ class FreePages:
     :ivar answer_s: from asking to the first answer's end; None if there was none.
     :ivar skipped_free_bytes: dirty, but told free, and so not sent.
     :ivar skipped_balloon_bytes: in the balloon, and so not even looked at.
+    :ivar active: whether it still goes on, and so more may be skipped.
     """
 
     told_bytes: int
     answer_s: float | None
     skipped_free_bytes: int
     skipped_balloon_bytes: int
+    active: bool = False
 
 
 def query(qmp: Monitor) -> FreePages | None:
@@ -39,6 +41,7 @@ def query(qmp: Monitor) -> FreePages | None:
         answer_s=answer_ns / _NS if answer_ns else None,
         skipped_free_bytes=raw["skipped-free-bytes"],
         skipped_balloon_bytes=raw["skipped-balloon-bytes"],
+        active=bool(raw["active"]),
     )
 
 

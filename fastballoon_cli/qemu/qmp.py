@@ -103,7 +103,8 @@ class Qmp(Monitor):
         except TimeoutError:
             raise MonitorBusyError(
                 f"QEMU's monitor {socket} is busy: it did not answer within {greeting:g} s",
-                hint="another program is connected to it, as a monitor takes one client at a time, or QEMU hangs",
+                hint="another program is connected to it, as a monitor takes one client at a time; "
+                "or QEMU hangs, or it is no monitor",
             ) from None
         except ConnectError as e:
             raise VmLostError(f"no QEMU listens on {socket}", details=str(e.exc)) from e

@@ -62,7 +62,7 @@ def lacking() -> str | None:
         if not Path(program).exists():
             return f"there is no {program}: apt-get install libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients"
     if find_spec("libvirt") is None:
-        return "there is no binding: pip install 'fastballoon[libvirt]'"
+        return "there is no binding: pip install -e '.[libvirt]'"
     for program in ("ip", "unshare", "nsenter", "setpriv"):
         if not shutil.which(program):
             return f"there is no '{program}'"
@@ -167,7 +167,7 @@ class Host:
                 stderr=log,
             )
         deadline = time.monotonic() + _START_SECONDS
-        while self._virsh("hostname").returncode:
+        while self.try_virsh("hostname").returncode:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 said = "\n".join(
                     one.read_text(errors="replace") for one in sorted((self.folder / "log").glob("*")) if one.is_file()
@@ -196,7 +196,7 @@ class Host:
 
     def virsh(self, *arguments: str) -> str:
         """Return what virsh prints; it must succeed."""
-        ran = self._virsh(*arguments)
+        ran = self.try_virsh(*arguments)
         assert ran.returncode == 0, f"virsh {' '.join(arguments)}: {ran.stderr}"
         return ran.stdout
 
@@ -209,7 +209,8 @@ class Host:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def _virsh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def try_virsh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run virsh, which may fail."""
         return subprocess.run(
             ["virsh", "-q", "-c", self.uri, *arguments], capture_output=True, text=True, timeout=120, check=False
         )

@@ -1,5 +1,6 @@
 """A domain between two hosts: two libvirt daemons, a link between them, a guest that must be on one of them."""
 
+import re
 import signal
 import statistics
 import time
@@ -98,6 +99,40 @@ def test_ctrl_c_cancels(two):
     assert two.here() == (source, target)
 
 
+def _occupied_seconds(host, name) -> float:
+    """Return for how long libvirt has kept everybody from asking a domain something."""
+    said = re.search(r"\(([0-9.]+)s\)", host.virsh("domcontrol", name))
+    return float(said[1]) if said else 0.0
+
+
+def test_ctrl_c_is_obeyed_within_seconds_while_the_source_still_connects(two):
+    source, target = two.here()
+    two.switch.cut(target)
+    try:
+        process = two.tool.start(*two.words())
+        await_true(
+            lambda: _occupied_seconds(source, two.name) > 1 or process.poll() is not None,
+            seconds=60,
+            what="a source that connects",
+        )
+        since = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        ran = two.tool.finish(process, since=since)
+        assert (ran.code, ran.seconds < 15) == (130, True), ran.err
+        # libvirt itself cannot be stopped at that: what to do about it is said.
+        assert f"virsh -c '{source.uri}' domjobabort {two.name}" in ran.err
+    finally:
+        two.switch.cut(target, again=True)
+
+    def over() -> bool:
+        source.try_virsh("domjobabort", two.name)
+        return two.name not in target.domains() and "None" in source.virsh("domjobinfo", two.name)
+
+    await_true(over, seconds=90, what="an end of the migration")
+    assert two.here() == (source, target)
+    assert two.in_guest("echo alive") == "alive\n"
+
+
 def test_a_link_that_is_cut_for_5_seconds_delays_it(two):
     _touch(two)
     _, target = two.here()
@@ -139,6 +174,14 @@ def test_no_more_is_sent_than_between_two_qemus_of_the_tools_own(two, tool, boot
     record_property("bytes", sent)
     # A guest has more in its cache with each of them, and not always as much.
     assert statistics.median(sent["libvirt"]) <= 1.1 * statistics.median(sent["own"]), sent
+
+
+def test_memory_is_sent_where_the_user_says(two):
+    _, target = two.here()
+    error = two.tool.refused(7, *two.words("--migrate-uri", "tcp://nobody.invalid"))
+    assert "--migrate-uri" in error["hint"]
+    two.tool.ok(*two.words("--skip-free", "--migrate-uri", f"tcp://{target.address}"))
+    assert two.here()[0] is target
 
 
 def test_what_would_be_done_is_printed(two):

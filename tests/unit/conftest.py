@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -11,6 +12,7 @@ from fastballoon_cli.results.migration import MigrateResult
 from fastballoon_cli.results.model import DropCacheResult, MoveResult
 from fastballoon_cli.results.schema import result_schema
 from tests import forked
+from tests.unit import fake_libvirt
 
 _SECONDS = 60
 
@@ -43,6 +45,21 @@ def fastballoon(environment):
         return forked.run(arguments, environment | more, timeout=_SECONDS)
 
     return call
+
+
+@pytest.fixture
+def binding(monkeypatch, tmp_path):
+    """A libvirt that is made up, in the place of the real one's binding."""
+    made = fake_libvirt.Binding(tmp_path / "said")
+    monkeypatch.setitem(sys.modules, "libvirt", made)
+    monkeypatch.setitem(sys.modules, "libvirt_qemu", made.qemu)
+    return made
+
+
+@pytest.fixture
+def daemon(binding):
+    """Its daemon of this host."""
+    return binding.daemon(fake_libvirt.URI)
 
 
 @pytest.fixture(scope="session")

@@ -31,10 +31,11 @@ class FakeGuest(paramiko.ServerInterface):
     :ivar silent: those that it does not answer.
     :ivar answers: to the others.
     :ivar agent: whether an agent runs in it.
+    :ivar dumb: whether its sshd takes connections and says nothing.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.agent, self.asked, self.silent = True, [], set()
+        self.agent, self.asked, self.silent, self.dumb = True, [], set(), False
         self.answers = dict(_ANSWERS)
         folder.mkdir(exist_ok=True)
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -56,6 +57,11 @@ class FakeGuest(paramiko.ServerInterface):
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        if self.dumb:
+            with contextlib.suppress(OSError):
+                while client.recv(4096):
+                    pass
+            return
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException), paramiko.Transport(client) as transport:
             transport.add_server_key(self._host)
             transport.start_server(server=self)

@@ -11,6 +11,12 @@ from types import ModuleType, SimpleNamespace
 
 from tests.unit.made import GIB
 
+URI = "qemu:///system"
+#: of another host
+FAR = "qemu+ssh://far/system"
+#: What a domain with a feature of ours has in its XML.
+OURS = """<qemu:override><qemu:device alias='balloon0'><qemu:frontend>
+  <qemu:property name='x-page-bitmap' type='bool' value='true'/></qemu:frontend></qemu:device></qemu:override>"""
 _XML = """
 <domain type='{kind}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
@@ -56,6 +62,12 @@ class Domain:
         self.migrates, self.state_then = None, 1
         #: what libvirt is at already: VIR_DOMAIN_JOB_NONE
         self.job = 0
+        #: what its QEMU answers from the beginning of a migration on, which lasts until somebody has asked
+        self.answers_then, self.asked_then = {}, threading.Event()
+        #: whether a migration keeps everybody else waiting
+        self.connects_for_ever = False
+        #: whether somebody asks its QEMU something, for whom everybody else has to wait
+        self.occupied = threading.Event()
         #: a migration waits for this
         self.arrival = threading.Event()
         self.arrival.set()
@@ -83,6 +95,14 @@ class Domain:
         stats = f"<stats period='{self.period}'/>" if self.period else ""
         return _XML.format(name=self._name, kib=self.memory >> 10, stats=stats, **self.xml)
 
+    def controlInfo(self):
+        return [2 if self.occupied.is_set() else 0, 0, 0]
+
+    def _wait_for_others(self):
+        if self.occupied.is_set():
+            time.sleep(30)
+            raise LibvirtError("cannot acquire state change lock", self.daemon.binding.VIR_ERR_OPERATION_TIMEOUT)
+
     def memoryStats(self):
         if self.error:
             raise self.error
@@ -94,6 +114,7 @@ class Domain:
         self.actual = kib << 10
 
     def setMemoryStatsPeriod(self, period, flags):
+        self._wait_for_others()
         self.daemon.binding.say("setMemoryStatsPeriod", period, flags)
         self.period = period
 
@@ -108,7 +129,12 @@ class Domain:
 
     def migrateToURI3(self, uri, parameters, flags):
         self.daemon.binding.say("migrateToURI3", uri, parameters, flags)
+        if self.connects_for_ever:
+            self.occupied.set()
         self.arrival.wait()
+        if self.answers_then:
+            self.answers |= self.answers_then
+            self.asked_then.wait()
         if self.migrates:
             self.state_ = self.state_then
             raise self.migrates
@@ -127,17 +153,25 @@ class Domain:
 
     def abortJob(self):
         self.daemon.binding.say("abortJob")
+        self._wait_for_others()
 
 
 class Daemon:
     def __init__(self, binding, uri, kind="QEMU"):
         self.binding, self.uri, self.kind, self.domains = binding, uri, kind, []
+        #: the error that a domain is not defined with
+        self.refuses = None
 
     def getURI(self):
         return self.uri
 
     def getType(self):
         return self.kind
+
+    def defineXML(self, xml):
+        if self.refuses:
+            raise self.refuses
+        self.binding.say("defineXML", xml)
 
     def getHostname(self):
         return "far"
@@ -160,7 +194,7 @@ class Daemon:
     def listAllDomains(self, flags):
         return [one for one in self.domains if one.active]
 
-    def domainListGetStats(self, domains, kind):
+    def domainListGetStats(self, domains, kind, flags=0):
         return [(domains[0], {"vcpu.current": 2, "vcpu.0.time": 1_000_000_000, "vcpu.1.time": 500_000_000})]
 
 
@@ -178,10 +212,12 @@ class Binding(ModuleType):
         self.VIR_CONNECT_LIST_DOMAINS_ACTIVE = self.VIR_DOMAIN_AFFECT_LIVE = self.VIR_DOMAIN_JOB_STATS_COMPLETED = 1
         self.VIR_DOMAIN_MESSAGE_TAINTING, self.VIR_DOMAIN_JOB_NONE = 2, 0
         self.VIR_DOMAIN_XML_SECURE, self.VIR_DOMAIN_XML_INACTIVE = 1, 2
+        self.VIR_DOMAIN_CONTROL_OK = 0
         self.VIR_DOMAIN_STATS_VCPU, self.VIR_DOMAIN_RUNNING, self.VIR_DOMAIN_PAUSED = 8, 1, 3
         self.VIR_MIGRATE_LIVE, self.VIR_MIGRATE_PEER2PEER, self.VIR_MIGRATE_PERSIST_DEST = 1, 2, 8
         self.VIR_MIGRATE_UNDEFINE_SOURCE, self.VIR_MIGRATE_PARALLEL, self.VIR_MIGRATE_TLS = 16, 131072, 65536
         self.VIR_MIGRATE_PARAM_BANDWIDTH, self.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS = "bandwidth", "parallel"
+        self.VIR_MIGRATE_PARAM_URI = "migrate_uri"
         self.libvirtError = LibvirtError
         self.daemons: dict[str, Daemon] = {}
         self.qemu = SimpleNamespace(qemuMonitorCommand=self._pass)
@@ -219,6 +255,25 @@ class Binding(ModuleType):
         request = json.loads(text)
         domain.daemon.binding.say("passed", request)
         answer = domain.answers.get(request["execute"])
+        if answer is not None and answer is domain.answers_then.get(request["execute"]):
+            domain.asked_then.set()
         if answer is None:
             return json.dumps({"error": {"class": "CommandNotFound", "desc": request["execute"]}})
         return json.dumps({"return": answer})
+
+
+def at(fastballoon, *arguments, uri=URI, vm="web", **environment):
+    return fastballoon("--json", "--connect", uri, "--vm", vm, *arguments, **environment)
+
+
+def ok(fastballoon, *arguments, **more):
+    ran = at(fastballoon, *arguments, **more)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return json.loads(ran.stdout)
+
+
+def refused(fastballoon, code, *arguments, **more):
+    ran = at(fastballoon, *arguments, **more)
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    return json.loads(ran.stdout)["error"]

@@ -27,6 +27,8 @@ class FakeQemu:
         self.process = subprocess.Popen(["sleep", "1000"])
         self.balloon, self.target, self.status, self.memory = balloon, balloon, status, GIB
         self.properties = {"guest-stats-polling-interval": 0, "deflate-on-oom": False, **properties}
+        #: whether a driver in the guest has taken the device
+        self.driver = True
         #: what the guest tells of its memory when it is asked; None: it never answers
         self.tells: dict[str, int] | None = None
         self.migration, self.capabilities = "none", {"events": False, "return-path": False}
@@ -122,7 +124,8 @@ class FakeQemu:
             case "query-migrate-capabilities":
                 return [{"capability": name, "state": state} for name, state in self.capabilities.items()]
             case "x-query-virtio-status":
-                return {"status": {"statuses": ["VIRTIO_CONFIG_S_DRIVER_OK: ..."]}, "guest-features": {}}
+                statuses = ["VIRTIO_CONFIG_S_DRIVER_OK: ..."] if self.driver else []
+                return {"status": {"statuses": statuses}, "guest-features": {}}
             case "query-balloon":
                 return {"actual": self.memory - self.balloon}
             case "balloon":

@@ -107,11 +107,18 @@ def test_a_guest_that_tells_nothing_is_not_waited_for_long(fastballoon, qemu, we
     qemu.tells = None
     begun = time.monotonic()
     error = refused(fastballoon, 6, "--vm", "web", "inflate", "--target", "256M")
-    assert "--floor 0" in error["message"]
+    assert "booting" in error["hint"]
+    assert "--floor 0" in error["hint"]
+    assert "free" not in error["message"]  # it is not known
     result = json.loads(fastballoon("--json", "--vm", "web", "inflate", "--target", "256M", "--floor", "0").stdout)
     assert time.monotonic() - begun < 30
     assert result["guest_free_bytes"] == {"before": None, "after": None}
     assert result["provenance"]["guest_memory_age_s"] is None
+
+
+def test_a_guest_that_still_boots_is_said_to_be_one_that_may(fastballoon, qemu, web):
+    qemu.driver = False
+    assert "still booting" in refused(fastballoon, 3, "--vm", "web", "inflate", "--target", "256M")["hint"]
 
 
 def test_memory_is_given_back_before_statistics_are_waited_for(fastballoon, qemu, web):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -126,6 +127,9 @@ def test_a_login_that_does_not_work_is_not_kept(attach, guest, qemu, tmp_path):
         )
     finally:
         other.close()
+    unknown = error_of(attach(*ssh, *identity, "--known-hosts", "/none"), 3)
+    assert "cannot read the known host keys in /none" in unknown["message"]
+    assert "--known-hosts FILE" in unknown["hint"]
     assert "needs a private key" in error_of(attach(*ssh), 2)["message"]
     assert "cannot read the private key" in error_of(attach(*ssh, "--identity", "/none", *known), 3)["message"]
     assert "no way to log in" in error_of(attach("--ssh", "a b", *identity), 2)["message"]
@@ -158,6 +162,19 @@ def test_an_agent_that_says_nothing_is_waited_for_once(attach, ok, qemu, guest):
     assert len(guest.asked) == 1
     assert result["provenance"]["guest_memory_from"] == "statistics"
     assert qemu.properties[INTERVAL] == 0
+
+
+@pytest.mark.parametrize("silent", [{"dumb": True}, {"silent": {"hello", "memory", "drop_caches"}}])
+def test_to_have_the_cache_dropped_no_agent_is_waited_for_longer_than_2_s(attach, fastballoon, guest, silent):
+    """Half of --timeout is for an agent; of this guest, it is no more than what the session waits for any."""
+    attach(*guest.arguments)
+    for name, value in silent.items():
+        setattr(guest, name, value)
+    begun = time.monotonic()
+    ran = fastballoon("--json", "--timeout", "60", "--vm", "web", "drop-cache")
+    assert time.monotonic() - begun < 10
+    assert "no agent in the guest answers" in error_of(ran, 5)["message"]
+    assert ran.stderr.count("within 2 s") == 1, ran.stderr
 
 
 def test_qemus_guest_agent_says_what_the_guest_has_and_drops_its_cache(attach, ok, qemu, qga):
@@ -196,6 +213,17 @@ def test_a_guest_agent_need_not_run_yet_but_its_socket_is_there(attach, ok, qga,
     assert "does not answer; until it does" in ran.stderr
     qga.silent = set()
     assert ok("inflate", "--target", "256M")["provenance"]["guest_memory_from"] == "qga"
+
+
+def test_who_attaches_it_again_to_name_its_agent_is_told_how(attach, fastballoon, qga):
+    attach()
+    again = error_of(attach(*qga.arguments), 3)
+    assert "vm detach web" in again["hint"]
+    assert "--qga" in error_of(fastballoon("--json", "--vm", "web", "drop-cache"), 5)["hint"]
+    assert fastballoon("vm", "detach", "web").returncode == 0
+    assert attach(*qga.arguments).returncode == 0
+    qga.silent = {"guest-sync-delimited"}
+    assert "qemu-guest-agent" in error_of(fastballoon("--json", "--vm", "web", "drop-cache"), 5)["hint"]
 
 
 def test_ours_comes_first_and_qemus_when_it_does_not_answer(attach, ok, guest, qga):

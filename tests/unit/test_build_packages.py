@@ -43,6 +43,17 @@ def test_missing_packages_come_with_the_line_that_installs_them(monkeypatch: pyt
     assert error.value.exit_code == 3
 
 
+def test_what_the_binding_of_libvirt_is_compiled_with_is_named_wherever_it_is_told() -> None:
+    """Python.h as well: a Debian whose Python is Debian's has it only in python3-dev."""
+    needed = {"libvirt-dev", "python3-dev", "pkgconf", "gcc"}
+    assert needed <= {p.name for p in PACKAGES if "libvirt" in p.purposes}
+    root = Path(__file__).parents[2]
+    for told in ("README.md", "docs/libvirt.md", "fastballoon_cli/libvirt/connection.py"):
+        lines = re.findall(r"apt-get install ([a-z0-9 -]*libvirt-dev[a-z0-9 -]*)", (root / told).read_text())
+        assert lines, told
+        assert all(needed <= set(line.split()) for line in lines), told
+
+
 def test_sudo_only_where_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert install_line([Package("a", ("image",), "x")]).startswith("sudo apt-get install")

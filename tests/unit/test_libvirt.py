@@ -7,31 +7,13 @@ import time
 import pytest
 
 from fastballoon_cli.guest.keys import make_key_pair
-from fastballoon_cli.ops import migrate_domain
-from tests.unit.fake_libvirt import Binding, Domain, LibvirtError
+from tests.unit.fake_libvirt import FAR, OURS, URI, Domain, LibvirtError, at, ok, refused
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.made import GIB
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
 MIB = 1 << 20
-URI = "qemu:///system"
-FAR = "qemu+ssh://far/system"
-_OURS = """<qemu:override><qemu:device alias='balloon0'><qemu:frontend>
-  <qemu:property name='x-page-bitmap' type='bool' value='true'/></qemu:frontend></qemu:device></qemu:override>"""
-
-
-@pytest.fixture
-def binding(monkeypatch, tmp_path):
-    made = Binding(tmp_path / "said")
-    monkeypatch.setitem(sys.modules, "libvirt", made)
-    monkeypatch.setitem(sys.modules, "libvirt_qemu", made.qemu)
-    return made
-
-
-@pytest.fixture
-def daemon(binding):
-    return binding.daemon(URI)
 
 
 @pytest.fixture
@@ -41,28 +23,11 @@ def web(daemon):
     return made
 
 
-def at(fastballoon, *arguments, uri=URI, vm="web", **environment):
-    return fastballoon("--json", "--connect", uri, "--vm", vm, *arguments, **environment)
-
-
-def ok(fastballoon, *arguments, **more):
-    ran = at(fastballoon, *arguments, **more)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return json.loads(ran.stdout)
-
-
-def refused(fastballoon, code, *arguments, **more):
-    ran = at(fastballoon, *arguments, **more)
-    assert ran.returncode == code, ran.stdout + ran.stderr
-    assert "Traceback" not in ran.stderr
-    return json.loads(ran.stdout)["error"]
-
-
 def test_without_the_binding_one_sentence_says_what_to_install(fastballoon, monkeypatch):
     monkeypatch.setitem(sys.modules, "libvirt", None)
     error = refused(fastballoon, 3, "inflate", "--target", "256M")
     assert error["message"] == "libvirt's Python binding is not installed"
-    assert "fastballoon[libvirt]" in error["hint"]
+    assert "-m pip install libvirt-python" in error["hint"]
 
 
 def test_a_domain_is_listed_and_shown(fastballoon, web):
@@ -116,7 +81,7 @@ def test_dimms_count_and_what_virtio_mem_lends_does_not(fastballoon, web, bindin
 
 def test_the_monitor_is_asked_where_the_xml_names_a_feature_and_where_its_argument_does(fastballoon, web, binding):
     for more in (
-        _OURS,
+        OURS,
         "<qemu:commandline><qemu:arg value='-global'/><qemu:arg value='virtio-balloon-pci.x-page-bitmap=on'/>"
         "</qemu:commandline>",
     ):
@@ -127,7 +92,7 @@ def test_the_monitor_is_asked_where_the_xml_names_a_feature_and_where_its_argume
 
 def test_that_the_domain_is_tainted_is_said_once(fastballoon, web):
     assert "custom-monitor" not in at(fastballoon, "deflate").stderr
-    web.xml["more"] = _OURS
+    web.xml["more"] = OURS
     assert "is tainted: custom-monitor" in at(fastballoon, "deflate").stderr
     web.tainted = True
     assert "custom-monitor" not in at(fastballoon, "deflate").stderr
@@ -158,6 +123,20 @@ def test_a_daemon_that_does_not_answer_is_no_hang(fastballoon, web, monkeypatch)
     begun = time.monotonic()
     assert "did not answer within 0.3 s" in refused(fastballoon, 4, "vm", "status")["message"]
     assert time.monotonic() - begun < 10
+
+
+def test_what_is_there_to_be_pasted_is_one_word_where_the_uri_has_what_a_shell_obeys(fastballoon, binding):
+    uri = "qemu+ssh://far/system?keyfile=/key&no_verify=1"
+    quoted = f"'{uri}'"
+    assert f"virsh -c {quoted} list" in refused(fastballoon, 3, "deflate", uri=uri)["hint"]
+    there = binding.daemon(uri)
+    assert f"--connect {quoted} vm list" in refused(fastballoon, 3, "deflate", uri=uri)["hint"]
+    there.domains.append(Domain(there, "web"))
+    assert f"virsh -c {quoted}" in refused(fastballoon, 2, "vm", "stop", uri=uri)["hint"]
+    there.domains[0].state_ = 3
+    assert f"virsh -c {quoted} resume web" in refused(fastballoon, 3, "inflate", "--target", "256M", uri=uri)["hint"]
+    there.domains[0].active = False
+    assert f"virsh -c {quoted} start web" in refused(fastballoon, 3, "deflate", uri=uri)["hint"]
 
 
 def test_what_is_no_domain_that_runs_is_said(fastballoon, binding, daemon, web):
@@ -271,59 +250,6 @@ def test_a_domain_that_somebody_works_with_is_in_use(fastballoon, web, monkeypat
     assert ok(fastballoon, "deflate")["balloon_bytes"]["after"] == 0
 
 
-def test_a_migration_says_to_libvirt_what_it_was_asked(fastballoon, binding, web):
-    binding.daemon(FAR)
-    options = ("--bandwidth", "100M", "--downtime-limit", "200ms", "--parallel", "4", "--tls")
-    result = ok(fastballoon, "migrate", "--to", FAR, *options)
-    assert binding.said("migrateSetMaxDowntime") == [["migrateSetMaxDowntime", 200, 0]]
-    flags = 1 | 2 | 8 | 16 | 131072 | 65536
-    assert binding.said("migrateToURI3") == [["migrateToURI3", FAR, {"bandwidth": 100, "parallel": 4}, flags]]
-    assert (result["total_s"], result["downtime_s"], result["guest_paused_s"]) == (1.5, 0.04, None)
-    assert result["ram"]["transferred_bytes"] == 7 * MIB
-    assert (result["provenance"]["destination"], result["provenance"]["host"]) == (FAR, "far")
-    assert result["guest_free_bytes"]["after"] == 300 * MIB
-
-
-def test_one_that_fails_says_why_and_where_the_guest_is(fastballoon, binding, web):
-    binding.daemon(FAR)
-    web.migrates = LibvirtError("unable to connect to server at 'far:49152'")
-    error = refused(fastballoon, 7, "migrate", "--to", FAR)
-    assert error["message"] == (
-        "the migration failed: libvirt refused: unable to connect to server at 'far:49152'; "
-        "the guest runs on where it was"
-    )
-    assert "--direct" in error["hint"]
-    web.state_then = 3
-    error = refused(fastballoon, 4, "migrate", "--to", FAR)
-    assert "at the source the guest is 'paused', at the destination 'not there'" in error["message"]
-
-
-def test_one_that_libvirt_does_not_cancel_is_given_up(fastballoon, binding, web, monkeypatch):
-    monkeypatch.setattr(migrate_domain, "_CANCEL_SECONDS", 0.2)
-    monkeypatch.setattr(migrate_domain, "_GIVE_UP_SECONDS", 0.2)
-    binding.daemon(FAR)
-    web.arrival.clear()
-    error = refused(fastballoon, 4, "migrate", "--to", FAR, "--cancel-after", "0.1s")
-    assert error["message"].endswith("which libvirt did not do within 0.2 s")
-    assert binding.said("abortJob")
-
-
-@pytest.mark.parametrize("more", [(), ("--dry-run",)])
-def test_a_domain_that_libvirt_is_at_work_with_is_not_migrated(fastballoon, binding, web, more):
-    binding.daemon(FAR)
-    web.job = 2
-    error = refused(fastballoon, 3, "migrate", "--to", FAR, *more)
-    assert "busy with another job" in error["message"]
-    assert "domjobinfo web" in error["hint"]
-    assert binding.said("migrateToURI3") == []
-
-
-def test_free_pages_are_not_skipped_where_nothing_tells_of_them(fastballoon, binding, web):
-    binding.daemon(FAR)
-    assert "vm xml" in refused(fastballoon, 3, "migrate", "--to", FAR, "--skip-free")["hint"]
-    assert binding.said("migrateToURI3") == []
-
-
 def test_how_to_log_in_is_checked(fastballoon, web, tmp_path):
     assert "--identity" in refused(fastballoon, 2, "--ssh", "root@10.0.0.1", "deflate")["hint"]
     key = ("--identity", str(tmp_path / "key"), "--known-hosts", str(tmp_path / "known"))
@@ -343,8 +269,26 @@ def test_an_emulator_that_does_not_run_is_said_to_and_not_to_lack_the_series(fas
     assert "ended with status 1" in refused(fastballoon, 3, "vm", "xml", "web", "--emulator", "/bin/false")["message"]
 
 
-def test_a_migration_to_nowhere_or_of_one_of_our_own_to_a_host_is_refused(fastballoon, web):
-    assert "--to" in refused(fastballoon, 2, "migrate")["hint"]
-    assert "cannot connect" in refused(fastballoon, 3, "migrate", "--to", FAR)["message"]
-    ran = fastballoon("--json", "--vm", "mine", "migrate", "--to", FAR)
-    assert (ran.returncode, "domains of libvirt" in json.loads(ran.stdout)["error"]["message"]) == (2, True)
+@pytest.fixture
+def far(binding):
+    """A domain of another host, where nobody looks whether its emulator has the series."""
+    made = Domain(binding.daemon(FAR), "web")
+    made.daemon.domains.append(made)
+    return made
+
+
+def test_a_domain_that_its_new_emulator_cannot_run_stays_as_it_was_and_is_told_why(fastballoon, binding, far):
+    """virt-install gives a domain a display and USB redirection, unless it is told not to."""
+    far.daemon.refuses = LibvirtError("unsupported configuration: USB redirection is not supported by this QEMU")
+    error = refused(fastballoon, 3, "vm", "xml", "web", "--apply", uri=FAR)
+    assert "'web' stays as it was" in error["message"]
+    assert "USB redirection is not supported" in error["message"]
+    assert f"virsh -c {FAR} edit web" in error["hint"]
+    assert "--emulator" in error["hint"]
+
+
+def test_what_to_type_next_works_for_the_daemon_that_was_named(fastballoon, far):
+    printed = fastballoon("--connect", FAR, "vm", "xml", "web")
+    assert f"virsh -c {FAR} edit web" in printed.stderr
+    applied = fastballoon("--connect", FAR, "vm", "xml", "web", "--apply")
+    assert f"virsh -c {FAR} shutdown web; when it is off, virsh -c {FAR} start web" in applied.stderr

@@ -103,7 +103,10 @@ def test_a_qemu_that_knows_no_free_pages_is_told_nothing_of_them(skip_free):
     assert destination.capabilities == {"events": True, "return-path": True}
 
 
-NEGOTIATED = {"negotiated": True, "answer-ns": 0, "told-bytes": 0, "skipped-free-bytes": 0, "skipped-balloon-bytes": 0}
+NEGOTIATED = {
+    **{"negotiated": True, "active": False, "answer-ns": 0, "told-bytes": 0},
+    **{"skipped-free-bytes": 0, "skipped-balloon-bytes": 0},
+}
 
 
 @pytest.mark.parametrize(
@@ -134,11 +137,18 @@ def test_what_cannot_be_skipped_is_refused():
 
 
 def test_what_qemu_counts_of_free_pages_is_read():
-    counted = {"negotiated": True, "told-bytes": 7, "answer-ns": 9, "first-answer-ns": 2_000_000, "stale": 0}
+    counted = {
+        "negotiated": True,
+        "active": True,
+        "told-bytes": 7,
+        "answer-ns": 9,
+        "first-answer-ns": 2_000_000,
+        "stale": 0,
+    }
     counted |= {"skipped-free-bytes": 4096, "skipped-balloon-bytes": 8192}
     told = free_pages.query(Monitor(x_query_balloon_free_pages=counted))
     assert (told.told_bytes, told.answer_s) == (7, 0.002)
-    assert (told.skipped_free_bytes, told.skipped_balloon_bytes) == (4096, 8192)
+    assert (told.skipped_free_bytes, told.skipped_balloon_bytes, told.active) == (4096, 8192, True)
     assert free_pages.query(Monitor()) is None
     assert free_pages.query(Monitor(x_query_balloon_free_pages=NEGOTIATED)).answer_s is None
 
