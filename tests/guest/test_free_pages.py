@@ -1,6 +1,8 @@
 """Free pages and the balloon's pages are left out of a migration, and nothing else is."""
 
 import array
+import re
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +79,25 @@ def test_a_fragmented_guest_tells_as_much(tool, boot):
     assert result.told_free_bytes >= 0.97 * free
     assert result.ram.skipped_free_pages * PAGE >= 0.8 * free
     assert kernel_warnings(tool, "pieces") == []
+
+
+def _huge_bytes(pid):
+    """Return how much of a process lies in huge pages that nothing but its own memory is in."""
+    rolled_up = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"AnonHugePages:\s+(\d+) kB", rolled_up)[1]) * 1024
+
+
+def test_the_destination_has_its_huge_pages_where_memory_is_dense(skipping):
+    """It loads without any, as it cannot know what will be left out. What came in whole becomes huge pages again."""
+    if procfs.thp_setting() == "never":
+        pytest.skip("this host makes no huge pages")
+    with hold(skipping, Silent(), need_agent=True) as session:
+        session.agent.call("churn_start", rate=MIB, seconds=60, size=256 * MIB, timeout=40)
+        before = _huge_bytes(session.record.pid)
+        migrate.migrate(session, migrate.Options(skip_free=True), progress=Silent())
+        pid = session.record.pid
+        await_true(lambda: _huge_bytes(pid) >= before / 2, seconds=20, what="huge pages at the destination")
+        assert session.agent.call("churn_finish", timeout=60)["mismatches"] == 0
 
 
 def _migrate_under_work(session, options, *, size, between=lambda number: None):
