@@ -89,15 +89,18 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 
 
 def listen() -> None:
-    """Serve each connection in a process of its own, for ever.
+    """Serve each connection in a process of its own, for ever; return never.
 
     Started once, while the guest boots: a Python of its own for each connection takes a guest without KVM most of a
-    second.
+    second. It goes on in a child: the process that was started ends when that one listens, so that whoever has started
+    it can wait for that.
     """
     worker.when_memory_runs_out(worker.SPARED)  # without it the guest could be asked nothing any more
     import_module("guest_agent.facts")  # what every connection needs; other modules are imported where they are used
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the kernel reaps them
     with socket.create_server(("127.0.0.1", PORT), backlog=64) as server:
+        if os.fork():
+            os._exit(0)
         while True:
             connection, _address = server.accept()
             with connection:
