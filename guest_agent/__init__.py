@@ -1,4 +1,4 @@
 """What runs in the guest: answers what the host asks of it."""
 
-#: Of the guest's loopback address; sshd forwards the tool's connections there. Its sshd_config and init name it too.
+#: Of the guest's loopback address; sshd forwards the tool's connections there. Its sshd_config names it too.
 PORT = 4554

@@ -5,6 +5,8 @@ Request ``{"id": 1, "verb": "memory", "arguments": {}}``; answer ``{"id": 1, "re
 There is a list of verbs and no "run this".
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -12,9 +14,13 @@ import socket
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TextIO
 
 from guest_agent import PORT, peers, worker
+
+#: Not from typing, which takes a guest without KVM 0.1 s to import; a type checker takes this for true all the same.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
 
 #: Verb -> module and function. A module is imported when it is asked for: compiling it takes a guest without KVM
 #: 0.1 s, which a boot need not wait for.
@@ -89,15 +95,18 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 
 
 def listen() -> None:
-    """Serve each connection in a process of its own, for ever.
+    """Serve each connection in a process of its own, for ever; return never.
 
     Started once, while the guest boots: a Python of its own for each connection takes a guest without KVM most of a
-    second.
+    second. It goes on in a child: the process that was started ends when that one listens, so that whoever has started
+    it can wait for that.
     """
     worker.when_memory_runs_out(worker.SPARED)  # without it the guest could be asked nothing any more
     import_module("guest_agent.facts")  # what every connection needs; other modules are imported where they are used
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the kernel reaps them
     with socket.create_server(("127.0.0.1", PORT), backlog=64) as server:
+        if os.fork():
+            os._exit(0)
         while True:
             connection, _address = server.accept()
             with connection:

@@ -1,14 +1,12 @@
-"""What the guest knows of itself."""
+"""What the guest knows of itself. Imports little, as the agent's start waits for it."""
 
 import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 _Progress = Callable[[int], None]
-_BALLOON_COUNTERS = Path("/sys/kernel/debug/virtio-balloon")
+_BALLOON_COUNTERS = "/sys/kernel/debug/virtio-balloon"
 _KIB = 1024
 _WARNING = 4  # syslog(2) level; lower is worse
 _INIT = "as init process"
@@ -21,14 +19,14 @@ _HOST_WAS_BUSY = (
 )
 
 
-def hello(_: _Progress) -> dict[str, Any]:
+def hello(_: _Progress) -> dict[str, str | bool | None]:
     """Return who answers: kernel release, Python version, boot id, and what the kernel was told at boot."""
     return {
         "kernel": os.uname().release,
         "python": sys.version.split()[0],
-        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        "cmdline": Path("/proc/cmdline").read_text().strip(),
-        "thp": _chosen(Path("/sys/kernel/mm/transparent_hugepage/enabled")),
+        "boot_id": _read("/proc/sys/kernel/random/boot_id").strip(),
+        "cmdline": _read("/proc/cmdline").strip(),
+        "thp": _chosen("/sys/kernel/mm/transparent_hugepage/enabled"),
         "init_on_alloc": _init_on_alloc(),
     }
 
@@ -40,15 +38,18 @@ def memory(_: _Progress) -> dict[str, int]:
 
 def meminfo() -> dict[str, int]:
     """Return /proc/meminfo, sizes in bytes."""
-    found = re.findall(r"^(\S+):\s+(\d+)( kB)?$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    found = re.findall(r"^(\S+):\s+(\d+)( kB)?$", _read("/proc/meminfo"), re.MULTILINE)
     return {name: int(number) * (_KIB if unit else 1) for name, number, unit in found}
 
 
 def balloon(_: _Progress) -> dict[str, int] | None:
     """Return the balloon driver's counters, or None where the kernel has none."""
-    for path in sorted(_BALLOON_COUNTERS.glob("*/counters")):
-        return {key: int(value) for key, value in (line.split() for line in path.read_text().splitlines())}
-    return None
+    try:
+        with os.scandir(_BALLOON_COUNTERS) as devices:
+            device = min((one.path for one in devices), default=None)
+    except FileNotFoundError:
+        return None
+    return _counters(f"{device}/counters") if device else None
 
 
 def vmstat(_: _Progress) -> dict[str, int]:
@@ -58,7 +59,7 @@ def vmstat(_: _Progress) -> dict[str, int]:
 
 def vmstat_now() -> dict[str, int]:
     """Return /proc/vmstat: events and pages."""
-    return {key: int(value) for key, value in (line.split() for line in Path("/proc/vmstat").read_text().splitlines())}
+    return _counters("/proc/vmstat")
 
 
 def kernel_warnings(_: _Progress) -> list[str]:
@@ -92,16 +93,26 @@ def is_warning(priority: int, text: str) -> bool:
     return priority >> 3 == 0 and priority & 7 <= _WARNING and not text.startswith(_HOST_WAS_BUSY)
 
 
-def _chosen(path: Path) -> str | None:
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def _counters(path: str) -> dict[str, int]:
+    """Return what a file says that has a name and a number in each line."""
+    return {name: int(number) for name, number in (line.split() for line in _read(path).splitlines())}
+
+
+def _chosen(path: str) -> str | None:
     try:
-        match = re.search(r"\[(\w+)\]", path.read_text())
+        match = re.search(r"\[(\w+)\]", _read(path))
     except FileNotFoundError:
         return None
     return match[1] if match else None
 
 
 def _init_on_alloc() -> bool | None:
-    match = re.search(r"\binit_on_alloc=(\S+)", Path("/proc/cmdline").read_text())
+    match = re.search(r"\binit_on_alloc=(\S+)", _read("/proc/cmdline"))
     if match:
         return match[1] in {"1", "on", "y", "yes"}
     # Without the parameter it is what the kernel was built with, which it says once while booting.

@@ -2,7 +2,6 @@
 
 import socket
 import struct
-from pathlib import Path
 
 #: Columns of /proc/net/tcp (Documentation/networking/proc_net_tcp.rst).
 _LOCAL, _REMOTE, _UID = 1, 2, 7
@@ -14,10 +13,11 @@ def is_root(connection: socket.socket) -> bool:
     sshd does, for the host's tool; what the agent does on request is not for every user of the guest to ask for.
     """
     ends = (_written(connection.getpeername()), _written(connection.getsockname()))
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if (fields[_LOCAL], fields[_REMOTE]) == ends:
-            return fields[_UID] == "0"
+    with open("/proc/net/tcp") as connections:
+        for line in connections:
+            fields = line.split()
+            if (fields[_LOCAL], fields[_REMOTE]) == ends:
+                return fields[_UID] == "0"
     return False
 
 

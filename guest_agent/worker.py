@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 Say = Callable[[str, int], None]
 
@@ -66,7 +65,8 @@ def _child(work: Callable[[Say], object], read_end: int, write_end: int, lasting
 
 def when_memory_runs_out(turn: int) -> None:
     """Say when it is this process's turn to be ended by the kernel; its children inherit that."""
-    Path("/proc/self/oom_score_adj").write_text(str(turn))
+    with open("/proc/self/oom_score_adj", "w") as mine:
+        mine.write(str(turn))
 
 
 def leave_connection() -> None:

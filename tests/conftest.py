@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,13 @@ _LONG = (
     *("test_series_is_good", "test_bare.py", "test_free_pages.py", "test_migrate", "test_cache.py", "test_qtest.py"),
     *("test_two_hosts.py", "test_lifecycle.py", "test_health.py", "test_soak.py", "test_bench.py"),
 )
-#: And what shares nothing with the other tests of its module. Those of test_qtest.py share the host's huge pages: a
-#: program looks whether enough are free, and in another lane another one would take them meanwhile.
+#: And what shares nothing with the other tests of its module. The other ones of test_qtest.py share the host's huge
+#: pages: a program looks whether enough are free, and in another lane another one would take them meanwhile.
 _ALONE = (
     "test_series_is_good",
     "test_bare.py",
     "test_bench.py",
+    "test_hostile_messages",
     "test_upstream.py",
     "test_sanitized.py",
 )
@@ -215,26 +217,53 @@ def boot(tool: Tool) -> Iterator[Any]:
 
     def start(name: str, *options: str, timeout: float = 120, **request: Any) -> None:
         started.append(name)
-        if request:
-            vm_ops.start(vm_ops.Request(name=name, **request), Silent(), timeout=timeout)
-        else:
-            tool.ok("vm", "start", "--name", name, *options)
+        _start(tool, name, *options, timeout=timeout, **request)
 
     yield start
-    for name in started:
-        try:
-            if registry.load(name):
-                vm_ops.stop(name, Silent())
-        except FastballoonError:
-            pass
+    _stop(started)
 
 
 @pytest.fixture(scope="module")
-def fast(tool: Tool, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A fast guest of 4 GiB, or the module's FAST_MEMORY, for its tests, each of which leaves its balloon empty."""
-    tool.ok("vm", "start", "--name", "fast", "--memory", getattr(request.module, "FAST_MEMORY", "4G"))
-    yield "fast"
-    vm_ops.stop("fast", Silent())
+def keep(tool: Tool) -> Iterator[Any]:
+    """Boot guests that the tests of a module share: ``keep("name", "--variant", "stock")`` returns the name.
+
+    Arguments as of ``boot``. One that runs and has an empty balloon is taken as it is; whatever else a test, or its
+    failure, has left is started anew.
+    """
+    started = set()
+
+    def start(name: str, *options: str, timeout: float = 120, **request: Any) -> str:
+        if name in started:
+            ran = tool.run("vm", "status", name)
+            if ran.code == 0 and (ran.document["state"], ran.document["balloon_bytes"]) == ("running", 0):
+                return name
+            _stop([name])
+        started.add(name)
+        _start(tool, name, *options, timeout=timeout, **request)
+        return name
+
+    yield start
+    _stop(started)
+
+
+def _start(tool: Tool, name: str, *options: str, timeout: float, **request: Any) -> None:
+    if request:
+        vm_ops.start(vm_ops.Request(name=name, **request), Silent(), timeout=timeout)
+    else:
+        tool.ok("vm", "start", "--name", name, *options)
+
+
+def _stop(names: Iterable[str]) -> None:
+    for name in names:
+        with suppress(FastballoonError):
+            if registry.load(name):
+                vm_ops.stop(name, Silent())
+
+
+@pytest.fixture
+def fast(keep: Any, request: pytest.FixtureRequest) -> str:
+    """A fast guest of the module's FAST_MEMORY for its tests, each of which leaves its balloon empty."""
+    return keep("fast", "--memory", request.module.FAST_MEMORY)
 
 
 def kernel_warnings(tool: Tool, vm: str) -> list[str]:
@@ -246,7 +275,7 @@ def kernel_warnings(tool: Tool, vm: str) -> list[str]:
 def drops_its_cache_by(tool: Tool, vm: str, method: str) -> None:
     """Assert that a guest drops its cache, and which way it is asked."""
     assert tool.ok("vm", "status", vm)["drop_cache_method"] == method
-    tool.in_guest(vm, "find / -xdev -type f -exec cat {} + > /dev/null")
+    tool.in_guest(vm, "cat /dev/vda > /dev/null")
     dropped = tool.ok("--vm", vm, "drop-cache", "--mode", "all")
     assert dropped["method"] == method
     cached = dropped["guest_cached_bytes"]

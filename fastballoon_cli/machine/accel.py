@@ -19,6 +19,8 @@ __all__ = ["choose"]
 _KVM = Path("/dev/kvm")
 #: A guest kernel under working KVM reaches its panic for want of a root in well under a second.
 _PROBE_SECONDS = 8
+#: Pairs of QEMU and kernel whose probes are remembered: those of a few variants, of a few builds.
+_REMEMBERED = 32
 
 
 def choose(wanted: str, *, qemu: Path, firmware: tuple[Path, ...], kernel: Path, progress: Progress) -> str:
@@ -48,8 +50,8 @@ def _why_not_kvm(
     remembered = cache_dir() / "kvm-probe.json"
     key = _probe_key(qemu, kernel)
     known = _recall(remembered)
-    if known.get("key") == key and not (again and known.get("reason")):
-        return known.get("reason")
+    if key in known and not (again and known[key]):
+        return known[key]
     progress.step("Probing KVM by booting a guest kernel")
     try:
         reason = _probe(qemu, firmware, kernel)
@@ -57,7 +59,9 @@ def _why_not_kvm(
         # Nothing to be remembered: the host may have been busy.
         return f"a guest kernel did not boot within {_PROBE_SECONDS} s"
     with suppress(OSError):  # the cache may be another user's
-        write_whole(remembered, json.dumps({"key": key, "reason": reason}))
+        known.pop(key, None)
+        latest = [*known.items(), (key, reason)][-_REMEMBERED:]
+        write_whole(remembered, json.dumps(dict(latest)))
     return reason
 
 

@@ -23,6 +23,9 @@ _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=d
 _FW_CFG = "opt/localhost.fastballoon"
 #: The plainest one: "max" has string instructions and vector units that TCG runs slower than plain loops.
 _TCG_CPU = "qemu64"
+#: A guest kernel looks whether its timer's interrupts and its clock come as they should. Where the host is busy,
+#: emulated ones come late: the kernel panics while it boots, or leaves its clock for one that is slow to read.
+_TCG_KERNEL_ARGS = "no_timer_check tsc=reliable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +139,8 @@ class QemuSpec(Extras):
         accel = "tcg,thread=multi" if self.accel == "tcg" else self.accel
         thread = f"iothread={_HINT_THREAD}" if self._hint_thread() else ""
         balloon = ",".join(filter(None, [f"virtio-balloon-pci,id={BALLOON_ID}", self.balloon_options, thread]))
-        kernel_args = f"console=ttyS0 root=/dev/vda ro quiet panic=-1 {self.append}".rstrip()
+        clock = _TCG_KERNEL_ARGS if self.accel == "tcg" else ""
+        kernel_args = " ".join(filter(None, ["console=ttyS0 root=/dev/vda ro quiet panic=-1", clock, self.append]))
         return [
             str(self.binary),
             *("-name", self.name),

@@ -37,8 +37,10 @@ class Foreign:
     login: tuple[str, ...]
 
 
-@pytest.fixture(params=["stock", "fast"])
-def foreign(request, tmp_path, tool):
+@pytest.fixture(params=["stock", "fast"], scope="module")
+def foreign(request, tmp_path_factory, tool):
+    """A VM that each test leaves attached, and with an empty balloon."""
+    tmp_path = tmp_path_factory.mktemp(request.param)
     variant = build.Variant(request.param)
     qemu, kernel = build.qemu(variant, Silent()), build.kernel(variant, Silent())
     rootfs, monitor = build.image(Silent()).rootfs, tmp_path / "qmp.sock"

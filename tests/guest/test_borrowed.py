@@ -15,7 +15,9 @@ pytestmark = pytest.mark.guest
 _REQUEST = dict(memory_bytes=512 * MIB, kernel="stock", qemu="stock")
 
 
+@pytest.mark.long
 def test_it_can_be_migrated_and_ends_with_its_context(tool):
+    """Each bench of migrations has that, too."""
     with vm.borrow(vm.Request(name="lent", **_REQUEST), Silent()) as session:
         migrate.migrate(session, migrate.Options(), progress=Silent())
         one_qemu_has_the_guest(tool, "lent", generation=1)

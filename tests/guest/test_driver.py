@@ -32,14 +32,16 @@ def test_kunit_cases_pass(tool, boot):
 
 def test_compaction_moves_pages_of_the_balloon(tool, boot):
     # In a guest whose free memory is in pieces the balloon is, too, so that there is something to move.
-    boot("pieces", "--memory", "1G")
+    boot("pieces", "--memory", "512M")
     with hold("pieces", Silent(), need_agent=True) as session:
         session.agent.call("fragment", every=64, timeout=100)
-        balloon.inflate(session, 512 * MIB, progress=Silent())
+        balloon.inflate(session, 192 * MIB, progress=Silent())
         before, events = session.agent.call("balloon"), session.agent.call("vmstat")
         assert any(before[f"blocks_order_{order}"] for order in range(_PAGEBLOCK_ORDER))
         for _ in range(5):
             session.agent.call("compact", timeout=60)
+            if session.agent.call("vmstat")["balloon_migrate"] > events["balloon_migrate"]:
+                break
         after = session.agent.call("balloon")
         assert after["num_pages"] == before["num_pages"]
         assert session.agent.call("vmstat")["balloon_migrate"] > events["balloon_migrate"]
@@ -123,39 +125,20 @@ def test_the_balloon_survives_suspend(tool, fast):
     assert kernel_warnings(tool, fast) == []
 
 
-def test_requests_to_drop_caches_survive_suspend_and_unbinding(tool, boot):
-    boot("drop", "--memory", "1G")
+def test_requests_to_drop_caches_survive_suspend_and_unbinding(tool, fast):
     driver = "/sys/bus/virtio/drivers/virtio_balloon"
-    device = tool.in_guest("drop", f"basename {driver}/virtio*").strip()
+    device = tool.in_guest(fast, f"basename {driver}/virtio*").strip()
     for stir in (
         "echo devices > /sys/power/pm_test && echo freeze > /sys/power/state && echo none > /sys/power/pm_test",
         f"echo {device} > {driver}/unbind && echo {device} > {driver}/bind",
     ):
         # Enough to drop that it may be at it when the driver has to stop.
-        tool.in_guest("drop", "cat /dev/vda > /dev/null; ls -R /usr > /dev/null")
-        with hold("drop", Silent()) as session:
+        tool.in_guest(fast, "cat /dev/vda > /dev/null; ls -R /usr > /dev/null")
+        with hold(fast, Silent()) as session:
             session.qmp.execute("x-balloon-drop-cache", {"mode": "all"})
-        tool.in_guest("drop", stir)
+        tool.in_guest(fast, stir)
         # All slots are there again: one more than there are.
-        with hold("drop", Silent(), need_agent=True) as session:
+        with hold(fast, Silent(), need_agent=True) as session:
             for _ in range(5):
                 assert cache.drop(session, "pagecache", progress=Silent()).method == "balloon"
-    assert kernel_warnings(tool, "drop") == []
-
-
-def test_a_guest_out_of_memory_takes_its_balloon_back(tool, boot):
-    boot("oom", "--memory", "1G", "--balloon-options", "deflate-on-oom=on")
-    total = tool.in_guest("oom", "grep MemTotal /proc/meminfo")
-    tool.ok("--vm", "oom", "inflate", "--target", "640M")
-    # It is the guest's as long as it can have it back.
-    assert tool.in_guest("oom", "grep MemTotal /proc/meminfo") == total
-    # More than is left beside the balloon; the agent's worker would be killed if the balloon did not yield.
-    deflated = "grep balloon_deflate /proc/vmstat"
-    before = int(tool.in_guest("oom", deflated).split()[1])
-    tool.in_guest("oom", "python3 -c 'b = bytearray(500 << 20); print(len(b))'")
-    # By the time that somebody looks, it may have been inflated again.
-    assert int(tool.in_guest("oom", deflated).split()[1]) > before
-    # It does not take it away again at once, in pieces of more than a handful of pages.
-    with hold("oom", Silent(), need_agent=True) as session:
-        assert session.agent.call("balloon")["inflate_oom_pauses"] > 0
-    assert not [line for line in kernel_warnings(tool, "oom") if "WARNING" in line or "BUG" in line]
+    assert kernel_warnings(tool, fast) == []

@@ -7,7 +7,7 @@ from fastballoon_cli.machine.session import connect_agent, hold
 from fastballoon_cli.ops import balloon, migrate, vm
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu.balloon import BalloonDevice
-from tests.conftest import await_true, kernel_warnings
+from tests.conftest import kernel_warnings
 from tests.guest.strained import MIB, PAGE
 
 pytestmark = pytest.mark.guest
@@ -21,9 +21,9 @@ AT_MOST = (len(REFUSED) + 8 * MIB) // PAGE
 
 
 @pytest.fixture
-def refusing(boot):
-    boot("refusing", "--memory", "1G", "--balloon-options", f"x-debug-refuse={REFUSED.start:x}-{REFUSED.stop:x}")
-    return "refusing"
+def refusing(keep):
+    option = f"x-debug-refuse={REFUSED.start:x}-{REFUSED.stop:x}"
+    return keep("refusing", "--memory", "1G", "--balloon-options", option)
 
 
 def _inflate_all(session):
@@ -86,21 +86,3 @@ def test_what_is_refused_and_in_the_balloon_is_not_lost_at_a_migration(tool, ref
     assert tool.ok("--vm", refusing, "vm", "touch", "--verify")["mismatches"] == 0
     assert tool.ok("vm", "status", refusing)["host_rss_bytes"] > 900 * MIB
     assert not [line for line in kernel_warnings(tool, refusing) if "virtio_balloon" not in line]
-
-
-def test_a_migration_goes_on_asking_for_statistics(tool, boot):
-    boot("stats", "--memory", "512M")
-    path = "/machine/peripheral/balloon0"
-    with hold("stats", Silent(), need_agent=True) as session:
-        session.qmp.execute("qom-set", {"path": path, "property": "guest-stats-polling-interval", "value": 1})
-        session.agent.close()
-        session.agent = None
-        migrate.migrate(session, migrate.Options(), progress=Silent())
-
-        def read(name):
-            return session.qmp.execute("qom-get", {"path": path, "property": name})
-
-        assert read("guest-stats-polling-interval") == 1
-        first = read("guest-stats")["last-update"]
-        await_true(lambda: read("guest-stats")["last-update"] > first + 1, seconds=20, what="new statistics")
-        assert read("guest-stats")["stats"]["stat-total-memory"] > 400 * MIB

@@ -29,14 +29,19 @@ def probes(tmp_path, monkeypatch):
     return found
 
 
-def choose(wanted):
-    return accel.choose(wanted, qemu=Path("q"), firmware=(), kernel=Path("k"), progress=Silent())
+def choose(wanted, kernel="k"):
+    return accel.choose(wanted, qemu=Path("q"), firmware=(), kernel=Path(kernel), progress=Silent())
 
 
 @pytest.mark.parametrize(("reason", "chosen"), [(None, "kvm"), ("QEMU ended with status 1", "tcg")])
 def test_what_was_found_is_remembered(probes, reason, chosen):
     probes.append(reason)
     assert [choose("auto"), choose("auto")] == [chosen, chosen]
+
+
+def test_it_is_remembered_of_each_pair_that_guests_are_booted_with_in_turn(probes):
+    probes += [None, "QEMU ended with status 1"]
+    assert [choose("auto", kernel) for kernel in ("stock", "fast") * 2] == ["kvm", "tcg"] * 2
 
 
 def test_a_probe_that_a_busy_host_did_not_end_in_time_is_repeated(probes):

@@ -57,6 +57,11 @@ def test_kvm_uses_the_hosts_cpu():
     assert after(argv, "-cpu") == ["host"]
 
 
+def test_a_kernel_whose_clock_is_emulated_takes_it_as_it_comes():
+    assert "no_timer_check" in after(spec(accel="tcg").argv(), "-append")[0]
+    assert "no_timer_check" not in after(spec(accel="kvm").argv(), "-append")[0]
+
+
 def test_virtio_mem_lends_a_part_of_the_memory():
     argv = spec(pluggable_bytes=3 << 30).argv()
     assert after(argv, "-m") == ["1024M,maxmem=4096M"]
