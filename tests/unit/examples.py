@@ -36,3 +36,8 @@ def examples(command: click.Command) -> list[list[str]]:
     text = inspect.cleandoc(command.help or "")
     found = re.search(r"^Examples?:\n((?:  fastballoon.*(?:\n|$))+)", text, re.MULTILINE)
     return [shlex.split(line)[1:] for line in found[1].splitlines()] if found else []
+
+
+def is_of_a_domain(line: list[str]) -> bool:
+    """Say whether an example needs a domain of libvirt, which no test here has."""
+    return "--connect" in line
