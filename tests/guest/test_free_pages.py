@@ -93,10 +93,10 @@ def test_the_destination_has_its_huge_pages_where_memory_is_dense(skipping):
         pytest.skip("this host makes no huge pages")
     with hold(skipping, Silent(), need_agent=True) as session:
         session.agent.call("churn_start", rate=MIB, seconds=60, size=256 * MIB, timeout=40)
-        before = _huge_bytes(session.record.pid)
         migrate.migrate(session, migrate.Options(skip_free=True), progress=Silent())
         pid = session.record.pid
-        await_true(lambda: _huge_bytes(pid) >= before / 2, seconds=20, what="huge pages at the destination")
+        # Two thirds of all that is resident, QEMU's own included; a quarter without.
+        await_true(lambda: _huge_bytes(pid) >= 0.45 * procfs.rss_bytes(pid), seconds=20, what="huge pages")
         assert session.agent.call("churn_finish", timeout=60)["mismatches"] == 0
 
 
