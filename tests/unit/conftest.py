@@ -62,6 +62,14 @@ def daemon(binding):
     return binding.daemon(fake_libvirt.URI)
 
 
+@pytest.fixture
+def web(daemon):
+    """A domain of that, as a distribution's virt-install makes one."""
+    made = fake_libvirt.Domain(daemon, "web")
+    daemon.domains.append(made)
+    return made
+
+
 @pytest.fixture(scope="session")
 def keeps_to_schema():
     """Check a document against the schema of Results."""

@@ -16,13 +16,6 @@ pytestmark = pytest.mark.usefixtures("runtime")
 MIB = 1 << 20
 
 
-@pytest.fixture
-def web(daemon):
-    made = Domain(daemon, "web")
-    daemon.domains.append(made)
-    return made
-
-
 def test_without_the_binding_one_sentence_says_what_to_install(fastballoon, monkeypatch):
     monkeypatch.setitem(sys.modules, "libvirt", None)
     error = refused(fastballoon, 3, "inflate", "--target", "256M")

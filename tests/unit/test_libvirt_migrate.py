@@ -14,13 +14,6 @@ pytestmark = pytest.mark.usefixtures("runtime")
 MIB = 1 << 20
 
 
-@pytest.fixture
-def web(daemon):
-    made = Domain(daemon, "web")
-    daemon.domains.append(made)
-    return made
-
-
 def test_a_migration_says_to_libvirt_what_it_was_asked(fastballoon, binding, web):
     binding.daemon(FAR)
     options = ("--bandwidth", "100M", "--downtime-limit", "200ms", "--parallel", "4", "--tls")
