@@ -10,10 +10,10 @@ from fastballoon_cli.build.git import git
 from fastballoon_cli.build.job import Job, job
 from fastballoon_cli.build.kernel import compile_kernel, configure_kernel
 from fastballoon_cli.build.packages import require
-from fastballoon_cli.build.paths import Product, checked_cache_dir
+from fastballoon_cli.build.paths import Product
 from fastballoon_cli.build.qemu import QTESTS, compile_qemu
 from fastballoon_cli.build.series import Series, load_series
-from fastballoon_cli.build.store import key_of
+from fastballoon_cli.build.store import passed_file
 from fastballoon_cli.build.variants import Variant
 from fastballoon_cli.build.workdir import building
 from fastballoon_cli.errors import BuildError
@@ -57,7 +57,6 @@ def check_series(product: Product, progress: Progress) -> None:
             raise BuildError(f"the series of {product} has {len(findings)} findings", details="\n".join(findings))
         passed = _passed_file(series)
         assert passed is not None
-        passed.parent.mkdir(exist_ok=True)
         passed.touch()
 
 
@@ -73,7 +72,7 @@ def _passed_file(series: Series) -> Path | None:
         "compiler": compiler_version(),
         "fragment": fragment.read_text() if fragment.exists() else None,
     }
-    return checked_cache_dir() / "checked" / f"{series.product}-{key_of(inputs)[:12]}"
+    return passed_file(series.product, inputs)
 
 
 def trailers(message: str) -> list[str]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fastballoon_cli import __version__
-from fastballoon_cli.build.paths import artifacts_dir
+from fastballoon_cli.build.paths import artifacts_dir, checked_cache_dir
 from fastballoon_cli.errors import BuildError
 
-__all__ = ["Inputs", "file_sha256", "find", "key_of", "publish", "read_meta"]
+__all__ = ["Inputs", "file_sha256", "find", "key_of", "passed_file", "publish", "read_meta"]
 
 Inputs = Mapping[str, str | int | None]
 _META = "meta.json"
@@ -23,6 +23,17 @@ _META = "meta.json"
 def key_of(inputs: Inputs) -> str:
     """Return the sum over everything that decides what comes out of a build."""
     return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()
+
+
+def passed_file(of: str, inputs: Inputs) -> Path:
+    """Return the file that says, by being there, that checks have passed; its folder is there.
+
+    :param of: what is checked.
+    :param inputs: what decides whether they pass.
+    """
+    folder = checked_cache_dir() / "checked"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{of}-{key_of(inputs)[:12]}"
 
 
 def file_sha256(path: Path) -> str:

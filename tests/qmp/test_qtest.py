@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from fastballoon_cli import build
-from fastballoon_cli.build.paths import checked_cache_dir
 from fastballoon_cli.build.qemu import QTESTS
-from fastballoon_cli.build.store import key_of
+from fastballoon_cli.build.store import passed_file
 from fastballoon_cli.host import procfs
 from fastballoon_cli.progress import Silent
 
@@ -73,8 +72,9 @@ def _all_pass(program: str, *options: str, at_least: int = 1, huge_pages: bool =
     """
     qtest = build.qtest(Silent())
     qemu = build.qemu(build.Variant.FAST, Silent())
-    inputs = {"qtest": qtest.key, "qemu": qemu.key, "cases": [program, *options, at_least], "huge_pages": huge_pages}
-    passed = checked_cache_dir() / "checked" / f"qtest-{key_of(inputs)[:12]}"
+    cases = " ".join([program, *options, str(at_least)])
+    inputs = {"qtest": qtest.key, "qemu": qemu.key, "cases": cases, "huge_pages": huge_pages}
+    passed = passed_file("qtest", inputs)
     if passed.exists():
         return
     ran = subprocess.run(
@@ -93,7 +93,6 @@ def _all_pass(program: str, *options: str, at_least: int = 1, huge_pages: bool =
     assert ran.returncode == 0, said
     assert not [line for line in results if line.startswith("not ok")], said
     assert len(results) >= at_least, said
-    passed.parent.mkdir(exist_ok=True)
     passed.touch()
 
 
