@@ -228,7 +228,6 @@ def test_memory_that_comes_free_at_the_floor_is_taken(tool, floor):
 
 
 def test_the_balloon_leaves_the_guest_its_floor_and_says_so_within_a_second(tool, floor):
-
     def left() -> int:
         return int(tool.in_guest(floor, "grep MemAvailable /proc/meminfo").split()[1]) << 10
 
