@@ -23,6 +23,7 @@ __all__ = ["main"]
 
 _NAME = "fastballoon"
 _COMPLETE = "_FASTBALLOON_COMPLETE"
+_AGAIN_SECONDS = 0.01
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,6 +94,16 @@ def _interrupt_on_signals() -> None:
         # handler for it only where it is not ignored, and the other signals need that.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, _interrupt)
+    sys.unraisablehook = _interrupt_again
+
+
+def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Interrupt once more after a signal came just as a destructor ran: Python drops what is raised there."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

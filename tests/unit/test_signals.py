@@ -57,6 +57,22 @@ def work():
 sys.exit(__main__.main(["--json", "work"]))
 """
 
+#: The tool at a command that is told to end while it forgets an object, and then goes on for long.
+_AS_AN_OBJECT_GOES = """
+import signal, sys, time
+from fastballoon_cli import __main__, cli
+
+class Object:
+    def __del__(self):
+        signal.raise_signal(int(sys.argv[1]))
+
+@cli.root.command("work")
+def work():
+    Object()
+    time.sleep(1000)
+
+sys.exit(__main__.main(["--json", "work"]))
+"""
 
 #: The tool at a command that waits for a monitor, and is told to end while it makes an error of the first try.
 _AS_A_TRY_FAILS = """
@@ -195,4 +211,11 @@ def test_what_it_starts_can_be_interrupted_as_ever(start, tmp_path):
 def test_it_is_not_lost_where_a_monitor_is_not_there_yet(start, tmp_path, number):
     """A start tries to connect until QEMU has made its monitor, and may be interrupted as one of the tries fails."""
     tool = start(sys.executable, "-c", _AS_A_TRY_FAILS, int(number), tmp_path / "qmp.sock", background=False)
+    assert ended(tool, 130)["error"]["message"] == "interrupted"
+
+
+@_IN
+@_BY
+def test_it_is_not_lost_where_python_drops_what_is_raised(start, number, background):
+    tool = start(sys.executable, "-c", _AS_AN_OBJECT_GOES, int(number), background=background)
     assert ended(tool, 130)["error"]["message"] == "interrupted"
