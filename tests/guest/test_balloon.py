@@ -32,7 +32,8 @@ def test_inflating_a_touched_guest_gives_the_host_its_memory_and_deflating_gives
     assert set(phases) == {"allocate", "send", "translate", "discard", "other"}
     assert sum(phases.values()) == pytest.approx(inflated["duration_s"], rel=0.05)
     # What is not in whole pageblocks is little and stays with the guest: it would take most of the messages.
-    assert inflated["counts"]["messages"] == inflated["counts"]["kicks"] <= 3
+    # A device that is at work on a message already needs no kick for the next.
+    assert 1 <= inflated["counts"]["kicks"] <= inflated["counts"]["messages"] <= 3
     # The host does at most 16 MiB at a time.
     assert target // (16 << 20) <= inflated["counts"]["discards"] <= 2 * target // (16 << 20)
     assert inflated["guest_memory"]["of"] == "left"

@@ -130,8 +130,12 @@ with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
         begin, end = (int(it, 16) for it in area.split("-"))
         if rights == "rw-p" and inode == "0" and not name and not (end - begin) % (1 << 20):
             memory.seek(begin + 4096 * 10)
-            memory.write(bytes(4096))
-            spoilt += 1
+            page = memory.read(4096)
+            # Python keeps its own objects in areas of such sizes, too; these have no stamp of owner 1.
+            if page[:8] == page[-8:] and page[7] == 1:
+                memory.seek(begin + 4096 * 10)
+                memory.write(bytes(4096))
+                spoilt += 1
 assert spoilt
 '""",
 }
