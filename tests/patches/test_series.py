@@ -21,8 +21,13 @@ _PRODUCTS: list[Product] = ["kernel", "qemu"]
 
 
 @pytest.mark.parametrize("product", _PRODUCTS)
-def test_series_is_good(product: Product) -> None:
-    """It applies, checkpatch is content, every patch builds by itself without new warnings."""
+def test_series_applies_and_is_clean(product: Product) -> None:
+    check_series(product, Silent(), build_each=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("product", _PRODUCTS)
+def test_every_patch_builds_by_itself(product: Product) -> None:
     check_series(product, Silent())
 
 
