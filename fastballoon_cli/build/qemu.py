@@ -62,6 +62,10 @@ _CONFIGURE = (
     "--enable-tcg",
     "--enable-kvm",
     "--enable-slirp",
+    # What domains of libvirt need: on a host with KVM it asks for vhost-net, and a migration may be encrypted.
+    "--enable-vhost-kernel",
+    "--enable-vhost-net",
+    "--enable-gnutls",
     "--enable-trace-backends=log",
     "--disable-docs",
     "--disable-install-blobs",

@@ -273,6 +273,13 @@ def _hint(moving: DomainMigration, cancelled: str | None, options: Options) -> s
             "the source's QEMU connects to the destination's ports 49152 to 49215, by its host name unless its "
             "qemu.conf has a migration_host; name an address that the source reaches: --migrate-uri tcp://ADDRESS"
         )
+    if moving.way.tls:
+        # The side that finds fault with it hangs up, and libvirt tells what the other side makes of that.
+        return (
+            "with --tls both hosts need a certificate of an authority that both trust, in /etc/pki/qemu or where "
+            "qemu.conf says, and the destination's has to be for the name or address that the source connects to; "
+            f"the source's QEMU has said more: /var/log/libvirt/qemu/{moving.source.name}.log there"
+        )
     return None
 
 

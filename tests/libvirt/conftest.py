@@ -16,6 +16,7 @@ import pytest
 from fastballoon_cli.guest.login import HOST_ALIAS
 from fastballoon_cli.machine.furnish import furnish
 from tests.conftest import Tool, await_true
+from tests.libvirt.certificates import Authority
 from tests.libvirt.domain import domain_xml
 from tests.libvirt.hosts import Host, Switch, lacking
 
@@ -141,8 +142,9 @@ def two(tool: Tool, folder: Path) -> Iterator[Two]:
         switch = Switch()
         held.callback(switch.close)
         hosts = []
+        authority = Authority()
         for name, address in addresses.items():
-            hosts.append(Host(name, folder / name, address=address, others=addresses))
+            hosts.append(Host(name, folder / name, address=address, others=addresses, authority=authority))
             held.callback(hosts[-1].close)
             switch.join(hosts[-1])
         made = Two(tool, switch, *hosts, keys)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.libvirt.certificates import Authority
+
 _DAEMON = "/usr/sbin/libvirtd"
 _START_SECONDS = 30.0
 #: A process that has a network namespace and nothing else to do.
@@ -124,12 +126,14 @@ class Host:
 
     :ivar folder: where all is that it writes; short, as a unix socket's path has 108 bytes.
     :ivar others: name -> address of those that it is to know.
+    :ivar authority: who gives it certificates for its address, for migrations by TLS.
     """
 
     name: str
     folder: Path
     address: str | None = None
     others: dict[str, str] = field(default_factory=dict)
+    authority: Authority | None = None
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -146,6 +150,9 @@ class Host:
         (etc / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(uuid=uuid.uuid5(uuid.NAMESPACE_DNS, self.name)))
         # What a destination tells the source to connect to.
         reached = f'migration_host = "{self.address}"\n' if self.address else ""
+        if self.authority and self.address:
+            self.authority.issue(etc / "pki", self.address)
+            reached += 'migrate_tls_x509_cert_dir = "/etc/libvirt/pki"\n'
         (etc / "qemu.conf").write_text(_QEMU_CONF + reached)
         with (self.folder / "log" / "stdout").open("wb") as log:
             self.process = subprocess.Popen(

@@ -184,6 +184,19 @@ def test_memory_is_sent_where_the_user_says(two):
     assert two.here()[0] is target
 
 
+def test_it_is_encrypted_for_the_host_that_has_the_certificate(two):
+    source, target = two.here()
+    # The certificate is for the address: who sends to a name, does not know whom it is talking to.
+    error = two.tool.refused(7, *two.words("--tls", "--migrate-uri", f"tcp://{target.name}"))
+    assert "certificate" in error["hint"]
+    assert two.here() == (source, target)
+    moved = two.tool.ok(*two.words("--skip-free", "--tls"))
+    assert moved["provenance"]["tls"] is True
+    assert moved["skip_free"] is True
+    assert two.here() == (target, source)
+    assert two.in_guest("echo alive") == "alive\n"
+
+
 def test_what_would_be_done_is_printed(two):
     source, target = two.here()
     lines = two.tool.ok(*two.words("--skip-free", "--bandwidth", "100M", "--dry-run"))["commands"]
