@@ -54,6 +54,7 @@ def test_inflating_a_touched_guest_gives_the_host_its_memory_and_deflating_gives
     assert kernel_warnings(tool, fast) == []
 
 
+@pytest.mark.long
 def test_the_unmodified_pair_speaks_page_numbers_and_is_at_least_10_times_slower(tool, fast, boot):
     boot("s", "--variant", "stock", "--memory", "1G")
     durations = {}
@@ -95,7 +96,8 @@ def test_mixed_pairs_fall_back_to_page_numbers_and_to_the_agent_and_say_why(tool
 
 
 def test_the_feature_can_be_left_off(tool, boot):
-    boot("off", "--balloon-options", "x-page-bitmap=off", "--memory", "512M")
+    boot("off", "--balloon-options", "x-page-bitmap=off,x-drop-cache=off", "--memory", "512M")
+    assert tool.ok("--vm", "off", "drop-cache")["method"] == "agent"
     error = tool.refused(3, "--vm", "off", "inflate", "--target", "256M", "--method", "page-bitmap")
     assert "x-page-bitmap=off" in error["message"]
     inflated = tool.ok("--vm", "off", "inflate", "--target", "256M", "--method", "pfn")

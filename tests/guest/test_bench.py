@@ -134,6 +134,7 @@ def test_ctrl_c_keeps_what_was_measured_and_stops_the_guest(tool, tmp_path):
     assert not [entry for entry in tmp_path.iterdir() if entry != out]
 
 
+@pytest.mark.long
 def test_a_bench_that_is_killed_keeps_its_rounds_and_takes_its_guest_along(tool, tmp_path):
     out = tmp_path / "result.json"
     options = ("--guest-state", "idle", "--memory", "512M", "--variant", "fast", "--repeat", "1000")

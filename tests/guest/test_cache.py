@@ -180,6 +180,7 @@ def test_unbinding_the_driver_ends_a_request(tool, caching):
     assert kernel_warnings(tool, caching) == []
 
 
+@pytest.mark.long
 def test_the_feature_can_be_left_off(tool, boot):
     boot("nodrop", "--balloon-options", "x-drop-cache=off", "--memory", "512M")
     assert tool.ok("--vm", "nodrop", "drop-cache")["method"] == "agent"

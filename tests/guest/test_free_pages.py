@@ -163,7 +163,7 @@ def test_many_cpus_write_while_free_pages_are_left_out(boot):
         ("poison", "page_poison=1", ""),
         ("zeroing", "init_on_free=1", ""),
         # QEMU does not know of it, and asks.
-        ("asked", "page_poison=1", "page-poison=off"),
+        pytest.param("asked", "page_poison=1", "page-poison=off", marks=pytest.mark.long),
     ],
 )
 def test_a_guest_whose_free_pages_must_keep_their_content_loses_none(tool, boot, name, word, device):

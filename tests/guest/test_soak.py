@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.guest, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(
-    ("memory", "seconds", "targets"), [(2 * GIB, 20, 50), pytest.param(4 * GIB, 300, 200, marks=pytest.mark.long)]
+    ("memory", "seconds", "targets"), [(3 * GIB // 2, 10, 50), pytest.param(4 * GIB, 300, 200, marks=pytest.mark.long)]
 )
 def test_random_targets(tool, boot, memory, seconds, targets):
     boot("soak", memory_bytes=memory, timeout=400)
