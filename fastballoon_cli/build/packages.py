@@ -60,6 +60,7 @@ PACKAGES: tuple[Package, ...] = (
     Package("libglib2.0-dev", ("qemu",), f"{_LIB}/pkgconfig/glib-2.0.pc"),
     Package("libslirp-dev", ("qemu",), f"{_LIB}/pkgconfig/slirp.pc"),
     Package("zlib1g-dev", ("qemu",), f"{_LIB}/pkgconfig/zlib.pc"),
+    Package("libseccomp-dev", ("qemu",), f"{_LIB}/pkgconfig/libseccomp.pc"),
     Package("libgnutls28-dev", ("qemu",), f"{_LIB}/pkgconfig/gnutls.pc"),
     Package("mmdebstrap", ("image",), "mmdebstrap"),
     Package("erofs-utils", ("image",), "mkfs.erofs"),

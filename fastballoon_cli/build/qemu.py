@@ -62,6 +62,8 @@ _CONFIGURE = (
     "--enable-tcg",
     "--enable-kvm",
     "--enable-slirp",
+    # For -sandbox.
+    "--enable-seccomp",
     # What domains of libvirt need: on a host with KVM it asks for vhost-net, and a migration may be encrypted.
     "--enable-vhost-kernel",
     "--enable-vhost-net",

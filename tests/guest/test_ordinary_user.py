@@ -149,6 +149,8 @@ def vm(user):
 def test_what_they_start_is_their_own_and_lies_in_their_folders(user, vm):
     assert vm["directory"] == str(user.run / "fastballoon" / "own")
     assert Path(f"/proc/{vm['pid']}").stat().st_uid == user.uid
+    # Confined: a guest that takes over its QEMU starts no program by that.
+    assert "Seccomp:\t2\n" in Path(f"/proc/{vm['pid']}/status").read_text()
     if not user.may_open_kvm():
         assert vm["accel"] == "tcg"
     there = [path for top in (user.run, user.home) for path in top.rglob("*")]
