@@ -273,7 +273,12 @@ def _hint(moving: DomainMigration, cancelled: str | None, options: Options) -> s
             "the source's QEMU connects to the destination's ports 49152 to 49215, by its host name unless its "
             "qemu.conf has a migration_host; name an address that the source reaches: --migrate-uri tcp://ADDRESS"
         )
-    if moving.way.tls:
+    if "without shared storage" in said:
+        return (
+            "libvirt takes one of its disks for this host's own: both hosts have to reach it, on a network file system "
+            "(NFS, CephFS), or as a block or network device"
+        )
+    if moving.way.tls and any(word in said for word in ("migration stream", "TLS", "ertificate")):
         # The side that finds fault with it hangs up, and libvirt tells what the other side makes of that.
         return (
             "with --tls both hosts need a certificate of an authority that both trust, in /etc/pki/qemu or where "
