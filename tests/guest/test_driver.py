@@ -44,10 +44,13 @@ def test_compaction_moves_pages_of_the_balloon(tool, boot):
                 break
         after = session.agent.call("balloon")
         assert after["num_pages"] == before["num_pages"]
-        assert session.agent.call("vmstat")["balloon_migrate"] > events["balloon_migrate"]
+        moved = session.agent.call("vmstat")["balloon_migrate"]
+        assert moved > events["balloon_migrate"]
         # The host knows where they are now: what it takes for a page of the balloon is one.
-        moved = migrate.migrate(session, migrate.Options(), progress=Silent())
-        assert moved.skipped_balloon_pages == after["num_pages"]
+        skipped = migrate.migrate(session, migrate.Options(), progress=Silent()).skipped_balloon_pages
+        session.agent = session.agent or connect_agent(session.record, timeout=20)
+        # One that compaction moves meanwhile, of its own accord, is left out at both places.
+        assert 0 <= skipped - after["num_pages"] <= session.agent.call("vmstat")["balloon_migrate"] - moved
         assert balloon.deflate(session, progress=Silent()).balloon_bytes.after == 0
     assert kernel_warnings(tool, "pieces") == []
 
