@@ -44,7 +44,7 @@ def test_one_that_fails_says_why_and_where_the_guest_is(fastballoon, binding, we
     assert "NFS" in refused(fastballoon, 7, "migrate", "--to", FAR, "--tls")["hint"]
     web.migrates = LibvirtError("qemu-system-x86_64: Not a migration stream")
     assert "certificate" in refused(fastballoon, 7, "migrate", "--to", FAR, "--tls")["hint"]
-    assert "hint" not in {k for k, v in refused(fastballoon, 7, "migrate", "--to", FAR).items() if v}
+    assert refused(fastballoon, 7, "migrate", "--to", FAR)["hint"] is None
     web.state_then = 3
     error = refused(fastballoon, 4, "migrate", "--to", FAR)
     assert "at the source the guest is 'paused', at the destination 'not there'" in error["message"]
