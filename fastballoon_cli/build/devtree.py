@@ -74,8 +74,9 @@ def export_series(product: Product, folder: Path, progress: Progress) -> list[st
             work, folder, ["merge-base", "--is-ancestor", trees.BASE, "HEAD"], hint="the branch must grow out of 'base'"
         )
         with tempfile.TemporaryDirectory(dir=series.directory, prefix=".export-") as scratch:
-            format_patch = ["format-patch", "-q", "--zero-commit", "--no-numbered", "--no-signature", "-o", scratch]
-            git(work, folder, [*format_patch, f"{trees.BASE}..HEAD"])
+            # Without a length, git takes one that depends on how much else is in the tree.
+            form = ["-q", "--zero-commit", "--no-numbered", "--no-signature", "--abbrev=12"]
+            git(work, folder, ["format-patch", *form, "-o", scratch, f"{trees.BASE}..HEAD"])
             made = sorted(Path(scratch).glob("*.patch"))
             for patch in made:
                 patch.rename(series.directory / patch.name)
