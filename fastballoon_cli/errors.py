@@ -4,6 +4,8 @@ Every error that a user can cause or meet carries one sentence that says what is
 one, a hint that says what to do. ``cli`` renders them; nothing below it prints.
 """
 
+from typing import Any
+
 __all__ = [
     "BuildError",
     "FastballoonError",
@@ -18,6 +20,7 @@ __all__ = [
     "TargetNotReachedError",
     "UsageError",
     "VmLostError",
+    "as_error",
     "exit_code_table",
 ]
 
@@ -40,6 +43,26 @@ class FastballoonError(Exception):
         self.details = details
         if details:
             self.add_note(details)  # for tracebacks, which show the message alone
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how it is pickled, whatever else a subclass is made of: one may come from another process."""
+        return _again, (type(self), self.message), self.__dict__
+
+    def document(self) -> dict[str, Any]:
+        """Return the error as it is printed."""
+        return {
+            "exit_code": self.exit_code,
+            "kind": type(self).__name__,
+            "message": self.message,
+            "hint": self.hint,
+            "details": self.details,
+        }
+
+
+def _again(kind: type[FastballoonError], message: str) -> FastballoonError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    return error
 
 
 class UsageError(FastballoonError):
@@ -118,6 +141,20 @@ class InterruptedByUser(FastballoonError):
 
     exit_code = 130
     meaning = "interrupted"
+
+
+def as_error(error: BaseException) -> FastballoonError:
+    """Return what the user is told of whatever has ended a command."""
+    match error:
+        case FastballoonError():
+            return error
+        case KeyboardInterrupt() | EOFError():
+            return InterruptedByUser("interrupted")
+        case OSError():
+            return PreconditionError(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+    return FastballoonError(
+        f"internal error: {type(error).__name__}: {error}", hint="run it again with -v to see where"
+    )
 
 
 def exit_code_table() -> list[tuple[int, str]]:
