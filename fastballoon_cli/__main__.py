@@ -2,13 +2,11 @@
 
 import errno
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -17,13 +15,13 @@ from click.shell_completion import shell_complete
 from fastballoon_cli.cli import root
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.config import load_defaults
-from fastballoon_cli.errors import FastballoonError, InterruptedByUser, PreconditionError, UsageError
+from fastballoon_cli.errors import FastballoonError, PreconditionError, UsageError, as_error
+from fastballoon_cli.signals import interrupt_on_signals
 
 __all__ = ["main"]
 
 _NAME = "fastballoon"
 _COMPLETE = "_FASTBALLOON_COMPLETE"
-_AGAIN_SECONDS = 0.01
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _open_streams()
-    _interrupt_on_signals()
+    interrupt_on_signals()
     output = Output(as_json=_wants_json(arguments, {}))
     try:
         code = _run(arguments, output)
@@ -42,10 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as e:
         if {"-v", "--verbose"} & set(arguments):
             traceback.print_exc()
-        internal = FastballoonError(
-            f"internal error: {type(e).__name__}: {e}", hint="run it again with -v to see where"
-        )
-        code = _fail(output, internal)
+        code = _fail(output, as_error(e))
     return _flush(code)
 
 
@@ -67,12 +62,12 @@ def _run(arguments: list[str], output: Output) -> int:
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except click.ClickException as e:
         return _fail(output, _usage(e))
-    except (KeyboardInterrupt, EOFError, click.Abort):
-        return _fail(output, InterruptedByUser("interrupted"))
+    except click.Abort:
+        return _fail(output, as_error(KeyboardInterrupt()))
     except BrokenPipeError:
         raise
-    except OSError as e:
-        return _fail(output, PreconditionError(f"{e.strerror or e}" + (f": {e.filename}" if e.filename else "")))
+    except (KeyboardInterrupt, EOFError, OSError) as e:
+        return _fail(output, as_error(e))
     return 0
 
 
@@ -82,38 +77,6 @@ def _wants_json(arguments: Sequence[str], defaults: Mapping[str, Any]) -> bool:
         _NAME, list(arguments), default_map=defaults, resilient_parsing=True, ignore_unknown_options=True
     ) as context:
         return bool(context.params.get("as_json"))
-
-
-def _interrupt_on_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # What runs under nohup goes on when its terminal goes.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # Ctrl-C is not for a shell's job in the background. It is blocked instead of ignored: an event loop has a
-        # handler for it only where it is not ignored, and the other signals need that.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGALRM, _interrupt)
-    sys.unraisablehook = _interrupt_again
-
-
-def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
-    """Interrupt once more after a signal came just as a destructor ran: Python drops what is raised there."""
-    if issubclass(lost.exc_type, KeyboardInterrupt):
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
-    else:
-        sys.__unraisablehook__(lost)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Do what Ctrl-C would do just now.
-
-    While an event loop runs, it has a handler for that: an exception out of nowhere would end any of its tasks, such as
-    the one that reads a monitor.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    (handler if callable(handler) else signal.default_int_handler)(number, frame)
 
 
 def _open_streams() -> None:

@@ -171,11 +171,11 @@ def test_a_borrowed_vm_ends_with_the_tool_whatever_ends_that(runtime, number):
     tool = subprocess.Popen(
         [sys.executable, "-c", """
 import time
-from fastballoon_cli.__main__ import _interrupt_on_signals
 from fastballoon_cli.machine import registry
 from fastballoon_cli.ops import vm
 from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Silent
+from fastballoon_cli.signals import interrupt_on_signals
 from tests.unit.made import record
 
 def boot(planned, request, progress, timeout, lock):
@@ -194,7 +194,7 @@ class Agent:
     def close(self):
         pass
 
-_interrupt_on_signals()
+interrupt_on_signals()
 vm.plan = lambda *_: None
 vm._boot = boot
 vm.Qmp = Nobody
