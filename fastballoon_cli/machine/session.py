@@ -5,13 +5,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import paramiko
+from typing import TYPE_CHECKING, Any
 
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError
-from fastballoon_cli.guest import ssh
-from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.guest.qga import GuestAgent
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
@@ -26,6 +22,12 @@ from fastballoon_cli.process import Guarded
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu.balloon import Balloon
 from fastballoon_cli.qemu.monitor import Monitor
+
+if TYPE_CHECKING:
+    # A quarter of the time that a command takes to start, and not every one logs in.
+    import paramiko
+
+    from fastballoon_cli.guest.agent import AgentClient
 
 __all__ = [
     "Session",
@@ -61,7 +63,7 @@ class Session:
 
     record: Machine
     qmp: Monitor
-    agent: AgentClient | None
+    agent: "AgentClient | None"
     progress: Progress
     lock: int | None = None
     met: bool = False
@@ -183,7 +185,7 @@ class Session:
         if self.statistics is None and self.lock is not None:
             self.statistics = self.ends.enter_context(polled(lambda: self.balloon, _folder(self.lock)))
 
-    def need_agent(self) -> AgentClient:
+    def need_agent(self) -> "AgentClient":
         """Return the agent.
 
         :raise GuestError: it does not answer, or does not any more.
@@ -264,7 +266,7 @@ def _recorded(name: str) -> Recorded:
     return record
 
 
-def connect(machine: Machine, *, timeout: float) -> paramiko.Transport:
+def connect(machine: Machine, *, timeout: float) -> "paramiko.Transport":
     """Log in to a guest, trying for ``timeout`` seconds.
 
     :raise GuestError: it did not answer, or nobody has said how.
@@ -275,15 +277,19 @@ def connect(machine: Machine, *, timeout: float) -> paramiko.Transport:
             "nobody has said how to log in to the guest",
             hint="of a domain of libvirt, and to vm attach: --ssh and --identity",
         )
+    from fastballoon_cli.guest import ssh  # noqa: PLC0415
+
     return ssh.connect(machine.login, timeout=timeout, alive=machine.require_alive, hint=machine.console())
 
 
-def connect_agent(machine: Machine, *, timeout: float) -> AgentClient:
+def connect_agent(machine: Machine, *, timeout: float) -> "AgentClient":
     """Connect to a guest's agent, trying for ``timeout`` seconds.
 
     :raise GuestError: it did not answer, or nobody has said how to log in to the guest.
     :raise VmLostError: QEMU ended meanwhile.
     """
+    from fastballoon_cli.guest.agent import AgentClient  # noqa: PLC0415
+
     return AgentClient(connect(machine, timeout=timeout), patience=timeout, hint=machine.console())
 
 

@@ -119,4 +119,5 @@ def test_a_command_imports_only_what_it_uses(environment):
         "fastballoon_cli.build",
         "fastballoon_cli.ops.bench",
         "fastballoon_cli.results.report.report",
+        "paramiko",
     }
