@@ -66,7 +66,8 @@ def read(session: Session, *, after: bool = False, wait: bool = True) -> Reading
     A guest's answers cost time of its CPUs, which is no part of the operation's: those are read last before it, and
     first after it. Counters are read after all that the host holds has settled.
 
-    :param after: the operation is over; an agent that was not asked yet, for a guest in need of memory, is asked now.
+    :param after: the operation is over; an agent that was not asked yet, for a guest in need of memory, is asked now,
+        unless others are worked with at the same time.
     :param wait: for statistics of the guest's memory that are no older than this call.
     :raise PreconditionError: the VM has no balloon.
     :raise QmpError: its QEMU does not answer.
@@ -74,7 +75,7 @@ def read(session: Session, *, after: bool = False, wait: bool = True) -> Reading
     """
     process = session.process
     vcpu_s = process.vcpu_seconds() if after else None
-    if after:
+    if after and not session.hurry:
         session.meet_agent()
     size, rss = session.balloon.size(), process.rss()
     memory = session.guest_memory(wait=wait)

@@ -57,6 +57,8 @@ class Session:
     :ivar lock: the descriptor that holds the VM, see :func:`fastballoon_cli.machine.registry.lock`.
     :ivar met: whether the agents were tried.
     :ivar statistics: where the guest's memory is read for want of any agent; None for a VM that was started here.
+    :ivar hurry: others are worked with at the same time, so that no agent is met for its figures alone: a login takes
+        as much CPU time as all the rest.
     :ivar guardian: who ends the VM if the tool dies; None for a VM that outlives it.
     :ivar ends: what is to be set back at the end.
     """
@@ -67,6 +69,7 @@ class Session:
     progress: Progress
     lock: int | None = None
     met: bool = False
+    hurry: bool = False
     guardian: Guarded | None = None
     statistics: Statistics | None = None
     qga: GuestAgent | None = None
@@ -344,6 +347,7 @@ def hold(
     need_agent: bool = False,
     meet_agent: bool = True,
     patience: float | None = None,
+    hurry: bool = False,
 ) -> Iterator[Session]:
     """Hold a running VM for one operation.
 
@@ -351,18 +355,19 @@ def hold(
     :param need_agent: fail when the agent does not answer, instead of going on without it.
     :param meet_agent: connect to the agent before anything else; otherwise the operation does, when it has time for it.
     :param patience: as for :meth:`Session.meet_agent`.
+    :param hurry: meet nobody in the guest for figures alone; an operation that cannot do without does it.
     :raise PreconditionError: no such VM, somebody else holds it, or the agent is needed and the guest is paused.
     :raise VmLostError: its QEMU has ended.
     :raise GuestError: the agent is needed and does not answer.
     """
     with _held(which, progress) as (record, lock):
-        session = Session(record, open_monitor(record), None, progress, lock)
+        session = Session(record, open_monitor(record), None, progress, lock, hurry=hurry)
         try:
             if not session.ours:
                 set_back(lambda: session.balloon, _folder(lock))
-                if not (record.login or record.qga_socket):
+                if not (record.login or record.qga_socket or hurry):
                     session.poll_statistics()
-            if meet_agent:
+            if meet_agent and not hurry:
                 session.meet_agent(patience=patience, needed=need_agent)
             yield session
         finally:

@@ -156,6 +156,8 @@ def _check_multiple(target: int) -> None:
 
 def _move(session: Session, plan: Plan, timeout: float, progress: Progress) -> MoveResult:
     operation, device = plan.operation, session.balloon
+    if plan.floor and session.hurry:
+        session.poll_statistics()  # it is kept by what the guest says, and nobody in it was met
     hello = session.ask("hello")
     # A guest in need of memory is asked when it has some.
     before = read(session, wait=plan.target > plan.size)
@@ -168,7 +170,7 @@ def _move(session: Session, plan: Plan, timeout: float, progress: Progress) -> M
         before,
         timeout=timeout,
         progress=progress,
-        why=lambda: _what_stops_it(session, before.driver),
+        why=_Doubt(session, before.driver, late=session.hurry and operation == "inflate").reason,
         floor=HostFloor(session, plan.floor) if plan.floor else None,
     )
     timeline = _timeline(operation, driven.seconds, before, driven.after, stamped=not plan.floor)
@@ -222,6 +224,25 @@ def _why_not(method: str, session: Session, counters: DeviceCounters | None) -> 
 
 def _in_brackets(variant: str | None) -> str:
     return f" ({variant})" if variant else ""
+
+
+class _Doubt:
+    """Says what stops a balloon that does not move.
+
+    :param before: the driver's counters before the move; None: nobody has told them.
+    :param late: then they are asked for as soon as there is a doubt. They were not worth a login before.
+    """
+
+    def __init__(self, session: Session, before: Mapping[str, int] | None, *, late: bool) -> None:
+        self._session, self._before, self._late = session, before, late
+
+    def reason(self) -> str | None:
+        """Return what the driver says it lacks, if it says so by now."""
+        if self._before is None and self._late:
+            self._session.meet_agent()  # the driver tries on, and counts that
+            self._before = self._session.ask("balloon")
+            return None
+        return _what_stops_it(self._session, self._before)
 
 
 def _what_stops_it(session: Session, before: Mapping[str, int] | None) -> str | None:

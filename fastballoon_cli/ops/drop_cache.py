@@ -47,6 +47,8 @@ def drop(session: Session, mode: str, *, timeout: float = DEFAULT_SECONDS, progr
     :raise PreconditionError: the guest is paused.
     """
     session.require_running()
+    if session.hurry and not requests.agreed(session.qmp):
+        session.meet_agent(patience=timeout / 2)  # who does not answer leaves some of the time to the next one
     _method(session)
     hello, before = session.ask("hello"), read(session)
     method = _method(session)  # once more: an agent may have fallen silent

@@ -18,10 +18,15 @@ __all__ = ["Device", "Driven", "drive"]
 
 #: Reading the device's size takes 0.3 ms; this is the error of a duration that is found by polling.
 _POLL_SECONDS = 0.005
+#: Where others are waited for as well, each look takes CPU time from all of them: it comes after a share of the time so
+#: far, and after so long at most.
+_POLL_SHARE, _POLL_MOST_SECONDS = 0.05, 0.25
 #: A guest that has moved nothing for so long won't: its driver retries five times a second.
 _STALL_SECONDS = 5.0
 #: After so long without a move it is worth asking the guest what is the matter.
 _DOUBT_SECONDS = 0.4
+#: Until then it may merely wait for a CPU that others keep busy.
+_HURRIED_DOUBT_SECONDS = 1.0
 
 
 class Device(Protocol):
@@ -124,6 +129,7 @@ def _wait(
         session.require_running()
     begun = moved = asked = time.monotonic()
     aim = size
+    doubt = _HURRIED_DOUBT_SECONDS if session.hurry else _DOUBT_SECONDS
     try:
         if gives_back:
             device.set_target(aim := target)
@@ -142,15 +148,19 @@ def _wait(
                 return now - begun
             if now - moved > _STALL_SECONDS or now - begun > timeout:
                 raise _short(session, size, target, now - begun, None, gives_back=gives_back)
-            if now - max(moved, asked) > _DOUBT_SECONDS:
+            if now - moved > doubt and now - asked > _DOUBT_SECONDS:
                 if reason := why():
                     raise _short(session, device.size(), target, now - begun, reason, gives_back=gives_back)
                 asked = time.monotonic()
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_until_next_look(now - begun) if session.hurry else _POLL_SECONDS)
     except BaseException:
         if not gives_back:
             _freeze(device, progress)
         raise
+
+
+def _until_next_look(waited: float) -> float:
+    return min(max(_POLL_SECONDS, _POLL_SHARE * waited), _POLL_MOST_SECONDS)
 
 
 def _go_on(session: Session, device: Device, target: int, floor: HostFloor | None, begun: float) -> int:

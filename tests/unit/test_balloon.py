@@ -46,6 +46,20 @@ def test_what_happened_before_or_is_not_counted_is_no_reason():
     assert why({"inflate_floor": 0}, {"inflate_floor": 0}) is None
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_counters_that_were_not_worth_a_login_are_asked_for_when_there_is_a_doubt(monkeypatch, late):
+    agent = Agent(BEFORE)
+    monkeypatch.setattr(Session, "meet_agent", lambda session: setattr(session, "agent", agent))
+    session = Session(record=None, qmp=None, agent=None, progress=Silent(), hurry=late)
+    doubt = balloon._Doubt(session, None, late=late)
+    assert doubt.reason() is None
+    assert session.agent is (agent if late else None)
+    # What it counts from now on.
+    assert doubt.reason() is None
+    agent.answer = BEFORE | {"inflate_floor": 3}
+    assert ("floor_kbytes" in (doubt.reason() or "")) is late
+
+
 def counters(inhibited, *, page_bitmap):
     queue = QueueCounters(1, 1, 0, 0, inhibited, 1, 1, 1, 1)
     return DeviceCounters(page_bitmap, 1, 1, queue, queue)
