@@ -10,9 +10,19 @@ from typing import Any
 from fastballoon_cli.results.bench import BenchResult, Case, Failure
 from fastballoon_cli.results.curve import Curve
 from fastballoon_cli.results.migration import MigrateResult
-from fastballoon_cli.results.model import DropCacheResult, MoveResult
+from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult
 
-__all__ = ["DOCUMENTS", "BenchDocument", "CaseDocument", "FloorDocument", "MetricDocument"]
+__all__ = [
+    "DOCUMENTS",
+    "SEVERAL",
+    "BenchDocument",
+    "CaseDocument",
+    "ErrorDocument",
+    "FloorDocument",
+    "ManyDocument",
+    "MetricDocument",
+    "VmFailure",
+]
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,56 @@ class BenchDocument:
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
         )
 
+
+@dataclass(frozen=True)
+class ErrorDocument:
+    """Why something failed.
+
+    :ivar exit_code: what the tool ends with where nothing else was asked of it.
+    :ivar kind: the error's class.
+    :ivar message: one sentence.
+    :ivar hint: what can be done about it.
+    :ivar details: further lines, such as the end of a log.
+    """
+
+    exit_code: int
+    kind: str
+    message: str
+    hint: str | None = None
+    details: str | None = None
+
+
+@dataclass(frozen=True)
+class VmFailure:
+    """One of several VMs that an operation failed with."""
+
+    vm: str
+    error: ErrorDocument
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManyDocument:
+    """One operation on several VMs at once.
+
+    :ivar vms: for each VM its own Result, or why there is none; in the order in which they were named, with --all by
+        name.
+    :ivar duration_s: from the beginning to the end of all of it, in seconds.
+    :ivar failed: how many VMs it failed with.
+    :ivar balloon_bytes: the sizes of all balloons that were moved; null if none was.
+    :ivar freed_bytes: what the guests have freed of their caches; null if none was asked to.
+    :ivar host_rss_bytes: what the host holds for those QEMUs of which that is known; null if of none.
+    """
+
+    vms: list[Any]
+    duration_s: float
+    failed: int
+    balloon_bytes: Change | None = None
+    freed_bytes: int | None = None
+    host_rss_bytes: Change | None = None
+
+
+#: Operations that several VMs may have in one document, which has ``vms`` then.
+SEVERAL = ("inflate", "deflate", "drop-cache")
 
 #: Operation -> what its document is, beside ``schema_version`` and ``operation``.
 DOCUMENTS: dict[str, type[Any]] = {

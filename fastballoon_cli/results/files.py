@@ -1,6 +1,7 @@
 """Result files: written whole or not at all, and checked before anything is read from them."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,5 +115,10 @@ def _operation(path: Path, document: Mapping[str, Any]) -> str:
         what = "a dry run" if document.get("dry_run") else f"operation {json.dumps(operation)}"
         raise UsageError(
             f"{path} holds {what}, which measures nothing", hint=f"what can be read: {', '.join(DOCUMENTS)}"
+        )
+    if "vms" in document:
+        raise UsageError(
+            f"{path} is one {operation} of several VMs, each of which has a Result of its own",
+            hint=f"take one of them: jq '.vms[0]' {shlex.quote(str(path))} > one.json",
         )
     return operation

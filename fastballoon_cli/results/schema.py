@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fastballoon_cli.results.documents import DOCUMENTS
+from fastballoon_cli.results.documents import DOCUMENTS, SEVERAL, ManyDocument, VmFailure
 from fastballoon_cli.results.model import SCHEMA_VERSION
 
 __all__ = ["result_schema"]
@@ -21,8 +21,12 @@ _IVARS = re.compile(r"^:ivar ([^:]+): (.+?)$(?=\n:|\n*\Z)", re.MULTILINE | re.DO
 
 def result_schema() -> dict[str, Any]:
     """Return the JSON Schema that every Result keeps to. Later versions may add fields."""
-    types = list(dict.fromkeys(DOCUMENTS.values()))
+    types = [*dict.fromkeys(DOCUMENTS.values()), ManyDocument, VmFailure]
     _, parts = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    # No type says that each of them is a whole Result, this very schema.
+    parts["ManyDocument"]["properties"]["vms"]["items"] = {"anyOf": [{"$ref": "#"}, {"$ref": "#/$defs/VmFailure"}]}
+    several = {"required": ["vms"]}
+    one = {"not": several}
     kinds = {"schema_version": {"const": SCHEMA_VERSION}, "operation": {"enum": list(DOCUMENTS)}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -31,11 +35,17 @@ def result_schema() -> dict[str, Any]:
         "properties": kinds,
         "required": list(kinds),
         "allOf": [
+            *(
+                {
+                    "if": {"properties": {"operation": {"const": operation}}, **(one if operation in SEVERAL else {})},
+                    "then": {"$ref": f"#/$defs/{kind.__name__}"},
+                }
+                for operation, kind in DOCUMENTS.items()
+            ),
             {
-                "if": {"properties": {"operation": {"const": operation}}},
-                "then": {"$ref": f"#/$defs/{kind.__name__}"},
-            }
-            for operation, kind in DOCUMENTS.items()
+                "if": {"properties": {"operation": {"enum": list(SEVERAL)}}, **several},
+                "then": {"$ref": "#/$defs/ManyDocument"},
+            },
         ],
         "$defs": {name: _described(part) for name, part in parts.items()},
     }

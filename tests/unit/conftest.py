@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fastballoon_cli.results.bench import BenchResult
+from fastballoon_cli.results.many import ManyResult
 from fastballoon_cli.results.migration import MigrateResult
 from fastballoon_cli.results.model import DropCacheResult, MoveResult
 from fastballoon_cli.results.schema import result_schema
@@ -80,7 +81,7 @@ def keeps_to_schema():
 def every_document_keeps_to_the_schema(keeps_to_schema):
     """Check whatever any test has a result say, in processes that are forked as well."""
     with pytest.MonkeyPatch.context() as patch:
-        for kind in (BenchResult, MoveResult, DropCacheResult, MigrateResult):
+        for kind in (BenchResult, MoveResult, DropCacheResult, MigrateResult, ManyResult):
             patch.setattr(kind, "document", _checked(kind.document, keeps_to_schema))
         yield
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from fastballoon_cli.errors import GuestError
 from fastballoon_cli.results.documents import DOCUMENTS
+from fastballoon_cli.results.many import Done, ManyResult
 from fastballoon_cli.results.schema import result_schema
 from tests.unit.made import migration, single, three_variants
 
@@ -41,6 +43,39 @@ def test_it_finds_what_is_wrong(change):
     assert Draft202012Validator(result_schema()).is_valid(document)
     change(document)
     assert not Draft202012Validator(result_schema()).is_valid(document)
+
+
+def several():
+    """Return what an inflation of three VMs has printed: two were done, and one failed."""
+    done = Done(single(vm="a"))
+    outcomes = {"a": done, "b": GuestError("no"), "c": done}
+    return json.loads(json.dumps(ManyResult(operation="inflate", outcomes=outcomes, duration_s=3.0).document()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["vms"][0].pop("schema_version"),
+        lambda d: d["vms"][0].pop("duration_s"),
+        lambda d: d["vms"][1].pop("vm"),
+        lambda d: d["vms"][1]["error"].update(exit_code="5"),
+        lambda d: d["vms"].append({}),
+        lambda d: d.pop("failed"),
+        lambda d: d.update(host_rss_bytes=3),
+    ],
+)
+def test_it_finds_what_is_wrong_with_one_of_several(change):
+    document = several()
+    assert Draft202012Validator(result_schema()).is_valid(document)
+    change(document)
+    assert not Draft202012Validator(result_schema()).is_valid(document)
+
+
+def test_every_field_of_several_is_in_it():
+    document, schema = several(), result_schema()["$defs"]
+    assert document.keys() - schema["ManyDocument"]["properties"].keys() == {"schema_version", "operation"}
+    assert document["vms"][1]["error"].keys() == schema["ErrorDocument"]["properties"].keys()
+    assert document["vms"][1].keys() == schema["VmFailure"]["properties"].keys()
 
 
 def test_every_field_of_a_result_is_in_it():
