@@ -78,6 +78,9 @@ def load_defaults() -> dict[str, Any]:
         raise UsageError(f"cannot read the configuration {path}: {e.strerror}") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise UsageError(f"{path} is not valid TOML: {e}") from e
-    if "json" in read:
-        read.setdefault("as_json", read.pop("json"))  # as it is written on the command line
+    for written, name in (("json", "as_json"), ("all", "every")):  # as it is written on the command line
+        if written in read:
+            read.setdefault(name, read.pop(written))
+    if isinstance(read.get("vm_name"), str):
+        read["vm_name"] = [read["vm_name"]]
     return read

@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from fastballoon_cli import __version__
-from fastballoon_cli.cli.common import DEFAULT_URI, Context, complete_vm
+from fastballoon_cli.cli.common import DEFAULT_URI, DEFAULT_VM, SEVERAL, Context, complete_vm, one_at_a_time
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.cli.login import login_of, login_options
 from fastballoon_cli.cli.output import Output
@@ -37,12 +37,20 @@ _COMMANDS = {
 @click.option(
     "--vm",
     "vm_name",
+    multiple=True,
     envvar="FASTBALLOON_VM",
-    default="default",
+    default=(DEFAULT_VM,),
     show_default=True,
     metavar="NAME",
     shell_complete=complete_vm,
-    help="The VM to work on.",
+    help=f"The VM to work on; can be given several times: {', '.join(SEVERAL)} work on all of them at once.",
+)
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    envvar="FASTBALLOON_ALL",
+    help="Work on every VM that runs and was started or attached here; with --connect, on every domain that runs.",
 )
 @click.option(
     "--connect",
@@ -63,7 +71,8 @@ _COMMANDS = {
 @click.pass_context
 def root(
     ctx: click.Context,
-    vm_name: str,
+    vm_name: tuple[str, ...],
+    every: bool,
     connect: str | None,
     ssh: str | None,
     identity: Path | None,
@@ -102,4 +111,44 @@ def root(
             "--ssh is for a domain of libvirt, and goes with --connect",
             hint="for another VM it comes behind 'vm attach', once and for all",
         )
-    ctx.obj = Context(vm=vm_name, connect=connect, login=login, timeout=timeout, verbose=verbose, output=output)
+    ctx.obj = Context(
+        vms=tuple(dict.fromkeys(vm_name)) or (DEFAULT_VM,),
+        every=every and _all_is_meant(ctx),
+        connect=connect,
+        login=login,
+        timeout=timeout,
+        verbose=verbose,
+        output=output,
+    )
+    if ctx.obj.several:
+        ctx.obj.login = None  # it is one guest's
+        _check_several(ctx, login_asked=asked)
+
+
+def _all_is_meant(ctx: click.Context) -> bool:
+    """Return whether --all counts: --vm may have been named nearer by, on the command line and not in a file.
+
+    :raise UsageError: both were named in the same place.
+    """
+    named, every = (ctx.get_parameter_source(name) for name in ("vm_name", "every"))
+    if named is every:
+        raise UsageError("--vm and --all exclude each other", hint="name the VMs to work on, or take all that run")
+    nearest = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+    return next(source for source in nearest if source in (named, every)) is every
+
+
+def _check_several(ctx: click.Context, *, login_asked: bool) -> None:
+    """Check that several VMs make sense.
+
+    :param login_asked: the command line has a login.
+    :raise UsageError: they do not.
+    """
+    if login_asked:
+        raise UsageError(
+            "--ssh says how to log in to one guest, and there may be several",
+            hint="leave it out, or work on one: --vm NAME",
+        )
+    # What comes from elsewhere is not for this command alone, and is refused where one VM is needed.
+    here = ParameterSource.COMMANDLINE in (ctx.get_parameter_source("vm_name"), ctx.get_parameter_source("every"))
+    if here and ctx.invoked_subcommand not in SEVERAL:
+        raise one_at_a_time()

@@ -2,20 +2,14 @@
 
 import click
 
-from fastballoon_cli.cli.common import (
-    SIZE,
-    Context,
-    emit_dry_run,
-    pass_context,
-    start_default_vm,
-    starts_default_vm,
-)
+from fastballoon_cli.cli.common import SIZE, Context, pass_context, starts_default_vm
+from fastballoon_cli.cli.many import Task, carry_out
 from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import balloon
 from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.ops import dry_run as dry
-from fastballoon_cli.results.page.terminal import terminal
-from fastballoon_cli.results.report.single import single_section
+from fastballoon_cli.progress import Progress
+from fastballoon_cli.results.many import Done
 
 __all__ = ["deflate", "inflate"]
 
@@ -51,27 +45,24 @@ def inflate(ctx: Context, target: int, method: str, floor: int | None, drop_cach
     \b
     Example:
       fastballoon inflate --target 3G
+      fastballoon --all inflate --target 3G
     """
-    out = ctx.output
-    if dry_run:
+
+    def work(name: str, progress: Progress) -> Done:
+        with hold(ctx.find(name), progress, hurry=ctx.several) as session:
+            timeout = ctx.timeout or cache.DEFAULT_SECONDS
+            dropped = cache.drop(session, "pagecache", timeout=timeout, progress=progress) if drop_cache else None
+            timeout = ctx.timeout or _TIMEOUT
+            moved = balloon.inflate(session, target, method=method, floor=floor, timeout=timeout, progress=progress)
+            return Done(moved, dropped)
+
+    def plan(name: str) -> list[str]:
         starts = starts_default_vm(ctx)
-        commands = dry.inflate(ctx.which, target, method=method, floor=floor, starts=starts, drop_first=drop_cache)
-        emit_dry_run(ctx, f"inflate to {target} bytes", commands)
-        return
-    start_default_vm(ctx)
-    with hold(ctx.which, out) as session:
-        timeout = ctx.timeout or cache.DEFAULT_SECONDS
-        dropped = cache.drop(session, "pagecache", timeout=timeout, progress=out) if drop_cache else None
-        result = balloon.inflate(
-            session, target, method=method, floor=floor, timeout=ctx.timeout or _TIMEOUT, progress=out
-        )
-    for remark in result.remarks:
-        out.warn(remark)
-    if dropped is None:
-        out.emit(result.document(), *terminal([single_section(result)]))
-    else:
-        both = {**result.document(), "drop_cache": dropped.document()}
-        out.emit(both, *terminal([single_section(dropped), single_section(result)]))
+        return dry.inflate(ctx.find(name), target, method=method, floor=floor, starts=starts, drop_first=drop_cache)
+
+    action = f"inflate to {target} bytes"
+    task = Task(operation="inflate", action=action, title="Inflating the balloons", work=work, plan=plan, starts=True)
+    carry_out(ctx, task, dry_run=dry_run)
 
 
 @click.command()
@@ -84,12 +75,17 @@ def deflate(ctx: Context, target: int, dry_run: bool) -> None:
     \b
     Example:
       fastballoon deflate
+      fastballoon --all deflate
     """
-    out = ctx.output
-    if dry_run:
-        emit_dry_run(ctx, f"deflate to {target} bytes", dry.deflate(ctx.which, target))
-        return
-    # The guest may be in need of memory, and slow to answer: its agent comes after that.
-    with hold(ctx.which, out, meet_agent=False) as session:
-        result = balloon.deflate(session, target, timeout=ctx.timeout or _TIMEOUT, progress=out)
-    out.emit(result.document(), *terminal([single_section(result)]))
+
+    def work(name: str, progress: Progress) -> Done:
+        # The guest may be in need of memory, and slow to answer: its agent comes after that.
+        with hold(ctx.find(name), progress, meet_agent=False, hurry=ctx.several) as session:
+            return Done(balloon.deflate(session, target, timeout=ctx.timeout or _TIMEOUT, progress=progress))
+
+    def plan(name: str) -> list[str]:
+        return dry.deflate(ctx.find(name), target)
+
+    action = f"deflate to {target} bytes"
+    task = Task(operation="deflate", action=action, title="Deflating the balloons", work=work, plan=plan)
+    carry_out(ctx, task, dry_run=dry_run)

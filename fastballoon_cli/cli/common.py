@@ -17,12 +17,15 @@ from fastballoon_cli.units import parse_duration, parse_rate, parse_size
 
 __all__ = [
     "DEFAULT_URI",
+    "DEFAULT_VM",
     "DURATION",
     "RATE",
+    "SEVERAL",
     "SIZE",
     "Context",
     "complete_vm",
     "emit_dry_run",
+    "one_at_a_time",
     "pass_context",
     "start_default_vm",
     "starts_default_vm",
@@ -30,7 +33,10 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-_DEFAULT = "default"
+#: The VM that is meant where none is named.
+DEFAULT_VM = "default"
+#: Commands that work on several VMs at once.
+SEVERAL = ("deflate", "drop-cache", "inflate")
 #: What names libvirt's default connection (libvirt's own documentation, "Connection URIs").
 DEFAULT_URI = "LIBVIRT_DEFAULT_URI"
 
@@ -39,12 +45,15 @@ DEFAULT_URI = "LIBVIRT_DEFAULT_URI"
 class Context:
     """Global options, and where everything is written.
 
+    :ivar vms: the VMs to work on, each once; one where none was named.
+    :ivar every: all that run, instead of these.
     :ivar connect: which libvirt's domains ``vm`` is one of, as virsh takes it; None: it is none.
     :ivar login: how to log in to a domain's guest.
     :ivar timeout: seconds, or None for each command's own default.
     """
 
-    vm: str
+    vms: tuple[str, ...]
+    every: bool
     connect: str | None
     login: Login | None
     timeout: float | None
@@ -52,8 +61,27 @@ class Context:
     output: Output
 
     @property
+    def several(self) -> bool:
+        """Whether there may be several VMs to work on: then a result has a place for each, be it one."""
+        return self.every or len(self.vms) > 1
+
+    @property
+    def vm(self) -> str:
+        """The name of the VM to work on.
+
+        :raise UsageError: there are several.
+        """
+        if self.several:
+            raise one_at_a_time()
+        return self.vms[0]
+
+    @property
     def which(self) -> str | Domain:
-        """The VM to work on.
+        """The VM to work on, see :meth:`find`."""
+        return self.find(self.vm)
+
+    def find(self, name: str) -> str | Domain:
+        """Return the VM of a name.
 
         libvirt's own variable counts where no VM of that name has a record here: VMs of the tool's own go on to work
         for a user who has set it.
@@ -61,9 +89,9 @@ class Context:
         :raise PreconditionError: it is to be a domain, and none of that name runs.
         """
         uri = self.connect
-        if uri is None and DEFAULT_URI in os.environ and self.vm != _DEFAULT and not registry.exists(self.vm):
+        if uri is None and DEFAULT_URI in os.environ and name != DEFAULT_VM and not registry.exists(name):
             uri = ""
-        return self.vm if uri is None else domain.find(uri, self.vm, self.login)
+        return name if uri is None else domain.find(uri, name, self.login)
 
     def own(self, name: str | None = None) -> str:
         """Return the name of the VM for a command that is for those with a record here.
@@ -76,6 +104,14 @@ class Context:
                 hint=f"use {virsh(self.connect)}, or leave --connect out",
             )
         return name or self.vm
+
+
+def one_at_a_time() -> UsageError:
+    """Return the error that a command works on one VM."""
+    return UsageError(
+        "this works on one VM at a time, and --vm or --all names several",
+        hint=f"name one: --vm NAME; on several at once work: {', '.join(SEVERAL)}",
+    )
 
 
 pass_context = click.make_pass_decorator(Context)
@@ -105,7 +141,7 @@ DURATION = _Quantity("duration", parse_duration)
 
 def starts_default_vm(ctx: Context) -> bool:
     """Return whether a command that needs a VM starts it: the default one, if it does not run."""
-    if ctx.vm != _DEFAULT or ctx.connect is not None:
+    if ctx.several or ctx.vm != DEFAULT_VM or ctx.connect is not None:
         return False
     record = registry.load(ctx.vm)
     return record is None or not record.alive

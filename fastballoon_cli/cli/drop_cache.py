@@ -4,12 +4,13 @@ import time
 
 import click
 
-from fastballoon_cli.cli.common import Context, emit_dry_run, pass_context
+from fastballoon_cli.cli.common import Context, pass_context
+from fastballoon_cli.cli.many import Task, carry_out
 from fastballoon_cli.machine.session import hold
 from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.ops import dry_run as dry
-from fastballoon_cli.results.page.terminal import terminal
-from fastballoon_cli.results.report.single import single_section
+from fastballoon_cli.progress import Progress
+from fastballoon_cli.results.many import Done
 
 __all__ = ["drop_cache"]
 
@@ -34,13 +35,19 @@ def drop_cache(ctx: Context, mode: str, dry_run: bool) -> None:
     \b
     Example:
       fastballoon drop-cache --mode all
+      fastballoon --all drop-cache
     """
-    if dry_run:
-        emit_dry_run(ctx, f"drop the cache ({mode})", dry.drop_cache(ctx.which, mode))
-        return
-    deadline = time.monotonic() + (ctx.timeout or cache.DEFAULT_SECONDS)
-    # An agent that does not answer must leave some of the time for the guest's kernel.
-    with hold(ctx.which, ctx.output, patience=(deadline - time.monotonic()) / 2) as session:
-        timeout = deadline - time.monotonic()
-        result = cache.drop(session, mode, timeout=timeout, progress=ctx.output)
-    ctx.output.emit(result.document(), *terminal([single_section(result)]))
+
+    def work(name: str, progress: Progress) -> Done:
+        deadline = time.monotonic() + (ctx.timeout or cache.DEFAULT_SECONDS)
+        # An agent that does not answer must leave some of the time for the guest's kernel.
+        patience = (deadline - time.monotonic()) / 2
+        with hold(ctx.find(name), progress, patience=patience, hurry=ctx.several) as session:
+            return Done(cache.drop(session, mode, timeout=deadline - time.monotonic(), progress=progress))
+
+    def plan(name: str) -> list[str]:
+        return dry.drop_cache(ctx.find(name), mode)
+
+    action = f"drop the cache ({mode})"
+    task = Task(operation="drop-cache", action=action, title="Dropping the caches", work=work, plan=plan)
+    carry_out(ctx, task, dry_run=dry_run)

@@ -65,18 +65,17 @@ class Output:
         if error.hint:
             self._tell(f"[bold]hint:[/] {escape(error.hint)}")
         if self.as_json:
-            document = {
-                "schema_version": _SCHEMA_VERSION,
-                "error": {
-                    "exit_code": error.exit_code,
-                    "kind": type(error).__name__,
-                    "message": error.message,
-                    "hint": error.hint,
-                    "details": error.details,
-                },
-            }
+            document = {"schema_version": _SCHEMA_VERSION, "error": error.document()}
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
             sys.stdout.flush()
+
+    def failed(self, name: str, message: str) -> None:
+        """Print what went wrong with one of several VMs, to stderr."""
+        self._tell(f"[bold red]error:[/] {escape(f'{name}: {message}')}")
+
+    def hint(self, names: str, hint: str) -> None:
+        """Print what to do about some of several VMs, to stderr."""
+        self._tell(f"[bold]hint:[/] {escape(f'{names}: {hint}')}")
 
     def say(self, message: str) -> None:
         """Print a line for people, to stderr."""

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +259,7 @@ def status(ctx: Context, name: str | None) -> None:
     Example:
       fastballoon vm status default
     """
-    document = vm_status.status(replace(ctx, vm=name or ctx.vm).which)
+    document = vm_status.status(ctx.find(name or ctx.vm))
     ctx.output.emit(document, status_table(document))
 
 

@@ -17,7 +17,7 @@ from fastballoon_cli.machine.locks import locked
 from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 from fastballoon_cli.units import KIB
 
-__all__ = ["Domain", "find", "find_all"]
+__all__ = ["Domain", "find", "find_all", "names"]
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,13 @@ class Domain:
         """
         return DomainBalloon(self.running, monitor)
 
+    def has_balloon(self) -> bool:
+        """Return whether it runs and has a balloon."""
+        try:
+            return self.running.describe().balloon
+        except VmLostError:
+            return False  # it has just ended
+
     def process(self, _: Monitor) -> "DomainProcess":
         """Return what the host counts of it, by libvirt's word."""
         return DomainProcess(self.running)
@@ -182,6 +189,15 @@ def find_all(uri: str) -> list[Domain]:
     """
     connection = Connection(uri)
     return sorted((Domain(LibvirtDomain(connection, one)) for one in connection.running()), key=lambda one: one.name)
+
+
+def names(uri: str) -> list[str]:
+    """Return the names of the domains that run and have a balloon, in their order.
+
+    :param uri: as virsh takes it; nothing for libvirt's own default.
+    :raise PreconditionError: libvirt cannot be reached.
+    """
+    return [one.name for one in find_all(uri) if one.has_balloon()]
 
 
 def _qemu_version(monitor: Monitor) -> str | None:

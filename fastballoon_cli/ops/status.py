@@ -17,13 +17,24 @@ from fastballoon_cli.qemu import drop_cache, free_pages
 __all__ = ["login_of_running", "names", "status"]
 
 
-def names(*, attached: bool = True) -> list[str]:
+def names(*, attached: bool = True, booting: bool = True) -> list[str]:
     """Return the names of the VMs that run; folders of dead ones that nobody holds are cleared away.
 
     :param attached: those, too, that something else has started.
+    :param booting: those, too, whose guest has not booted yet.
     """
     there = [name for name in registry.all_names() if registry.forget_unless_alive(name)]
-    return there if attached else [name for name in there if not registry.is_attached(name)]
+    if not attached:
+        there = [name for name in there if not registry.is_attached(name)]
+    return there if booting else [name for name in there if not _boots(name)]
+
+
+def _boots(name: str) -> bool:
+    try:
+        record = registry.load(name)
+    except registry.UnknownRecordError:
+        return False  # and whoever works with it is told what that means
+    return isinstance(record, Record) and not record.ready
 
 
 def status(which: str | Domain) -> dict[str, Any]:

@@ -116,13 +116,22 @@ sys.exit(__main__.main(["work"]))
 """
 
 
-def on_a_terminal(environment, end, *, signals=(), ignores=()):
-    """Run work with a bar on a terminal until it ends; return its exit code and what the terminal has seen."""
+#: The same by several children.
+_SHARED = _STEP.replace("import sys, time", "import sys, time\nfrom fastballoon_cli.children import run_all").replace(
+    "time.sleep(60)", "run_all('abc', lambda *_: time.sleep(60), context.output, title='Sharing')"
+)
+
+
+def on_a_terminal(environment, end, *, signals=(), ignores=(), code=_STEP, shows=b"Working", typed=b""):
+    """Run work with a bar on a terminal until it ends; return its exit code and what the terminal has seen.
+
+    :param shows: what of it is on the terminal before the signals come, and what is typed.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         for number in ignores:
             signal.signal(number, signal.SIG_IGN)
-        os.execve(sys.executable, [sys.executable, "-c", _STEP, end], environment | {"TERM": "xterm"})
+        os.execve(sys.executable, [sys.executable, "-c", code, end], environment | {"TERM": "xterm"})
     seen, told, deadline = b"", False, time.monotonic() + _SECONDS
     try:
         while time.monotonic() < deadline:
@@ -132,8 +141,9 @@ def on_a_terminal(environment, end, *, signals=(), ignores=()):
                 seen += os.read(terminal, 1 << 16)
             except OSError:
                 break
-            if signals and not told and b"Working" in seen:
+            if not told and shows in seen:
                 told = True
+                os.write(terminal, typed)
                 for number in signals:
                     os.kill(pid, number)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
@@ -158,6 +168,15 @@ def test_a_terminal_has_its_cursor_again_whatever_ends_the_work(environment, end
     assert b"\x1b[?25l" in seen  # the bar hides it
     assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
     assert b"\xe2\x9c\x93" not in seen  # no tick behind what was not done
+
+
+def test_ctrl_c_on_a_terminal_ends_what_several_children_work_on(environment):
+    # The terminal tells all of them.
+    ended, seen = on_a_terminal(environment, "wait", code=_SHARED, shows=b"Sharing", typed=b"\x03")
+    assert ended == 130, seen
+    assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
+    assert b"interrupted" in seen
+    assert b"Traceback" not in seen
 
 
 def test_work_goes_on_when_nobody_reads_how_far_it_is(environment):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastballoon_cli.host import procfs
+from fastballoon_cli.machine import registry
 from tests.conftest import await_true
 from tests.unit.fake_qemu import FakeQemu
 
@@ -126,6 +127,14 @@ def slow():
 
 
 @pytest.fixture
+def several():
+    made = [Slow(name, balloon=256 * MIB) for name in ("a", "b")]
+    yield made
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
 def start():
     started = []
 
@@ -169,6 +178,48 @@ def test_what_waits_for_the_guest_ends_and_stops_the_inflation(slow, start, numb
     tool.send_signal(number)
     assert ended(tool, 130)["error"]["message"] == "interrupted"
     assert slow.target == 256 * MIB
+
+
+def are_stopped(several):
+    return [one.target for one in several] == [256 * MIB] * 2
+
+
+@_IN
+@_BY
+def test_what_waits_for_several_guests_ends_and_stops_each_of_them(several, start, number, background):
+    tool = start(*_TOOL, "--json", "--all", "inflate", "--target", "512M", background=background)
+    await_true(lambda: all(one.told("balloon") for one in several), seconds=_SECONDS, what="the inflations to begin")
+    tool.send_signal(number)
+    assert ended(tool, 130)["error"]["message"] == "interrupted"
+    assert are_stopped(several)
+    for one in several:
+        with registry.lock(one.record.name):
+            pass  # nobody holds it any more
+
+
+def test_ctrl_c_stops_several_inflations_and_is_not_for_a_job_in_the_background(several, start):
+    words = (*_TOOL, "--json", "--timeout", "600", "--vm", "b", "--vm", "a")
+    tool = start(*words, "inflate", "--target", "512M", background=False)
+    await_true(lambda: all(one.told("balloon") for one in several), seconds=_SECONDS, what="the inflations to begin")
+    tool.send_signal(signal.SIGINT)
+    assert ended(tool, 130)["error"]["message"] == "interrupted"
+    assert are_stopped(several)
+    tool = start(*words, "deflate", "--to", "128M", background=True)
+    await_true(lambda: all(one.target == 128 * MIB for one in several), seconds=_SECONDS, what="the deflations")
+    tool.send_signal(signal.SIGINT)
+    asked = sum(len(one.said) for one in several)
+    await_true(lambda: sum(len(one.said) for one in several) > asked + 20, seconds=_SECONDS, what="the tool to go on")
+    for one in several:
+        one.run()
+    assert [one["vm"] for one in ended(tool, 0)["vms"]] == ["b", "a"]
+
+
+def test_several_inflations_are_stopped_when_the_tool_is_killed(several, start):
+    tool = start(*_TOOL, "--json", "--all", "inflate", "--target", "512M", background=False)
+    await_true(lambda: all(one.told("balloon") for one in several), seconds=_SECONDS, what="the inflations to begin")
+    tool.kill()
+    await_true(lambda: are_stopped(several), seconds=_SECONDS, what="the inflations to be stopped")
+    assert ended(start(*_TOOL, "--json", "vm", "list", background=False), 0)["vms"]
 
 
 @_IN
