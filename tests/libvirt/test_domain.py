@@ -109,3 +109,19 @@ def test_a_dry_run_prints_what_virsh_would_do(stock, command, words):
     (line,) = (one for one in stock.ok(*command, "--dry-run")["commands"] if not one.startswith("#"))
     assert line.split()[3:] == list(words)
     stock.host.run(*line.replace(stock.host.uri, "qemu:///system").replace("'", "").split())
+
+
+def test_all_domains_at_once(fast, stock):
+    at = ("--connect", stock.host.uri, "--all")
+    given = stock.tool.ok(*at, "inflate", "--target", "128M")
+    assert [(one["vm"], one["method"]) for one in given["vms"]] == [("fast", "page-bitmap"), ("stock", "pfn")]
+    assert given["balloon_bytes"] == {"before": 0, "after": 256 * MIB}
+    stock.host.virsh("suspend", "stock")
+    try:
+        ran = stock.tool.run(*at, "inflate", "--target", "256M")
+    finally:
+        stock.host.virsh("resume", "stock")
+    assert ran.code == 3
+    assert ran.document["vms"][0]["balloon_bytes"]["after"] == 256 * MIB
+    assert "resume stock" in ran.document["vms"][1]["error"]["hint"]
+    assert stock.tool.ok(*at, "deflate")["balloon_bytes"] == {"before": 384 * MIB, "after": 0}
