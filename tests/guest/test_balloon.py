@@ -34,8 +34,8 @@ def test_inflating_a_touched_guest_gives_the_host_its_memory_and_deflating_gives
     # What is not in whole pageblocks is little and stays with the guest: it would take most of the messages.
     # A device that is at work on a message already needs no kick for the next.
     assert 1 <= inflated["counts"]["kicks"] <= inflated["counts"]["messages"] <= 3
-    # The host does at most 16 MiB at a time.
-    assert target // (16 << 20) <= inflated["counts"]["discards"] <= 2 * target // (16 << 20)
+    # 64 MiB at a time at most, and on average more than 1 MiB in a row.
+    assert target >> 26 <= inflated["counts"]["discards"] < target >> 20
     assert inflated["guest_memory"]["of"] == "left"
     assert (inflated["guest_memory"]["bytes"][0], inflated["guest_memory"]["bytes"][-1]) == (memory, memory // 4)
     assert inflated["provenance"]["clock"] == "qemu"
