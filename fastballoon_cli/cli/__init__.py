@@ -24,6 +24,7 @@ _COMMANDS = {
     "drop-cache": "fastballoon_cli.cli.drop_cache:drop_cache",
     "inflate": "fastballoon_cli.cli.balloon:inflate",
     "migrate": "fastballoon_cli.cli.migrate:migrate",
+    "reclaim": "fastballoon_cli.cli.reclaim:reclaim",
     "report": "fastballoon_cli.cli.report:report",
     "vm": "fastballoon_cli.cli.vm:vm",
 }

@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 #: The VM that is meant where none is named.
 DEFAULT_VM = "default"
 #: Commands that work on several VMs at once.
-SEVERAL = ("deflate", "drop-cache", "inflate")
+SEVERAL = ("deflate", "drop-cache", "inflate", "reclaim")
 #: What names libvirt's default connection (libvirt's own documentation, "Connection URIs").
 DEFAULT_URI = "LIBVIRT_DEFAULT_URI"
 

@@ -1,6 +1,7 @@
 """Have a guest drop its cache and say what that gave."""
 
 import time
+from collections.abc import Callable
 
 from fastballoon_cli.errors import FastballoonError, GuestError, NotInTimeError
 from fastballoon_cli.machine.base import Machine
@@ -11,7 +12,7 @@ from fastballoon_cli.progress import Progress
 from fastballoon_cli.qemu import drop_cache as requests
 from fastballoon_cli.results.model import Change, DropCacheResult
 
-__all__ = ["DEFAULT_SECONDS", "MODES", "drop", "no_way"]
+__all__ = ["DEFAULT_SECONDS", "MODES", "ask_again", "drop", "ended", "no_way"]
 
 #: Mode -> what /proc/sys/vm/drop_caches calls it.
 MODES = {"pagecache": 1, "slab": 2, "all": 3}
@@ -21,8 +22,8 @@ DEFAULT_SECONDS = 30.0
 _BUSY_SECONDS = 0.1
 
 _REASONS = {
-    "refused": "the guest refuses to drop its cache",
-    "busy": "the guest is busy dropping its cache already",
+    "refused": "the guest refuses to {what}",
+    "busy": "the guest is busy dropping its cache, or reclaiming",
     "reset": "the guest has reset its balloon device, so nobody will answer",
     "migrated": "the guest was migrated before it answered",
     "malformed": "the guest says that the request makes no sense",
@@ -102,20 +103,35 @@ def no_way(machine: Machine) -> GuestError:
 
 
 def _by_device(session: Session, mode: str, timeout: float) -> int:
+    answer = ask_again(lambda left: requests.request(session.qmp, mode, timeout=left), timeout)
+    if answer.status != "done":
+        raise ended(session.record, answer.status, timeout, "drop its cache")
+    return answer.freed_bytes
+
+
+def ask_again(ask: Callable[[float], requests.Answer], timeout: float) -> requests.Answer:
+    """Ask a guest until it is not busy any more, for ``timeout`` seconds; return its last answer.
+
+    :param ask: asks once; gets the seconds that are left.
+    """
     deadline = time.monotonic() + timeout
     while True:
-        answer = requests.request(session.qmp, mode, timeout=max(0.001, deadline - time.monotonic()))
-        if answer.status == "done":
-            return answer.freed_bytes
+        answer = ask(max(0.001, deadline - time.monotonic()))
         if answer.status != "busy" or time.monotonic() + _BUSY_SECONDS > deadline:
-            raise _ended(session.record, answer.status, timeout)
+            return answer
         time.sleep(_BUSY_SECONDS)
 
 
-def _ended(machine: Machine, status: str, timeout: float) -> FastballoonError:
+def ended(machine: Machine, status: str, timeout: float, what: str) -> FastballoonError:
+    """Return the error for a request that was not done.
+
+    :param status: that of its answer.
+    :param what: what the guest was asked to do.
+    """
     if status == "timeout":
         return NotInTimeError(
             f"the guest did not answer within {timeout:.3g} s",
             hint=f"wait longer with --timeout, or {machine.console()}",
         )
-    return GuestError(_REASONS.get(status, f"the request ended with '{status}'"), hint=_HINTS.get(status))
+    reason = _REASONS.get(status, f"the request ended with '{status}'").format(what=what)
+    return GuestError(reason, hint=_HINTS.get(status))

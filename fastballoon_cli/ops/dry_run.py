@@ -17,13 +17,14 @@ from fastballoon_cli.machine.session import Session, open_monitor, running
 from fastballoon_cli.machine.spec import DEFAULT_MEMORY_BYTES
 from fastballoon_cli.ops import balloon
 from fastballoon_cli.ops import drop_cache as cache
+from fastballoon_cli.ops import reclaim as reclaiming
 from fastballoon_cli.ops.host_floor import short, steps
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import drop_cache as requests
 from fastballoon_cli.qemu.monitor import Monitor
 from fastballoon_cli.units import format_duration, format_size
 
-__all__ = ["Vm", "deflate", "drop_cache", "inflate", "looking"]
+__all__ = ["Vm", "deflate", "drop_cache", "inflate", "looking", "reclaim"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,19 @@ def drop_cache(which: str | Domain, mode: str) -> list[str]:
         assert vm.record and vm.qmp
         vm.record.require_running(vm.qmp)
         return [vm.drop(mode)]
+
+
+def reclaim(which: str | Domain, size: int, *, anonymous: bool) -> list[str]:
+    """Return what would have a guest reclaim ``size`` bytes.
+
+    :raise PreconditionError, GuestError: as it would.
+    """
+    with looking(which) as vm:
+        assert vm.record and vm.qmp
+        vm.record.require_running(vm.qmp)
+        if not requests.agreed(vm.qmp):
+            raise reclaiming.no_way()
+        return [vm.tell("x-balloon-reclaim", size=size, anonymous=anonymous)]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from fastballoon_cli.results.bench import BenchResult, Case, Failure
 from fastballoon_cli.results.curve import Curve
 from fastballoon_cli.results.migration import MigrateResult
-from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult
+from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult, ReclaimResult
 
 __all__ = [
     "DOCUMENTS",
@@ -156,7 +156,7 @@ class ManyDocument:
     :ivar duration_s: from the beginning to the end of all of it, in seconds.
     :ivar failed: how many VMs it failed with.
     :ivar balloon_bytes: the sizes of all balloons that were moved; null if none was.
-    :ivar freed_bytes: what the guests have freed of their caches; null if none was asked to.
+    :ivar freed_bytes: what the guests have freed; null if none was asked to.
     :ivar host_rss_bytes: what the host holds for those QEMUs of which that is known; null if of none.
     """
 
@@ -169,7 +169,7 @@ class ManyDocument:
 
 
 #: Operations that several VMs may have in one document, which has ``vms`` then.
-SEVERAL = ("inflate", "deflate", "drop-cache")
+SEVERAL = ("inflate", "deflate", "drop-cache", "reclaim")
 
 #: Operation -> what its document is, beside ``schema_version`` and ``operation``.
 DOCUMENTS: dict[str, type[Any]] = {
@@ -178,4 +178,5 @@ DOCUMENTS: dict[str, type[Any]] = {
     "deflate": MoveResult,
     "drop-cache": DropCacheResult,
     "migrate": MigrateResult,
+    "reclaim": ReclaimResult,
 }

@@ -14,14 +14,14 @@ from fastballoon_cli.errors import UsageError
 from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.documents import DOCUMENTS, BenchDocument
 from fastballoon_cli.results.migration import MigrateResult
-from fastballoon_cli.results.model import SCHEMA_VERSION, DropCacheResult, MoveResult
+from fastballoon_cli.results.model import SCHEMA_VERSION, DropCacheResult, MoveResult, ReclaimResult
 
 __all__ = ["Result", "ResultFile", "load", "save"]
 
 #: Nothing that is measured is larger: an exabyte, or more seconds than there have been.
 _LARGEST = 10**18
 
-Result = BenchResult | MoveResult | DropCacheResult | MigrateResult
+Result = BenchResult | MoveResult | DropCacheResult | ReclaimResult | MigrateResult
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastballoon_cli.errors import FastballoonError
-from fastballoon_cli.results.model import SCHEMA_VERSION, Change, DropCacheResult, MoveResult
+from fastballoon_cli.results.model import SCHEMA_VERSION, Change, DropCacheResult, MoveResult, ReclaimResult
 
 __all__ = ["Done", "ManyResult"]
 
@@ -17,7 +17,7 @@ class Done:
     :ivar dropped: its cache, before the operation itself.
     """
 
-    result: MoveResult | DropCacheResult
+    result: MoveResult | DropCacheResult | ReclaimResult
     dropped: DropCacheResult | None = None
 
     @property
@@ -26,9 +26,9 @@ class Done:
         return self.result.remarks if isinstance(self.result, MoveResult) else []
 
     @property
-    def caches(self) -> list[DropCacheResult]:
-        """What of the guest's cache was dropped."""
-        if isinstance(self.result, DropCacheResult):
+    def freed(self) -> list[DropCacheResult | ReclaimResult]:
+        """What the guest has freed."""
+        if not isinstance(self.result, MoveResult):
             return [self.result]
         return [self.dropped] if self.dropped else []
 
@@ -67,9 +67,9 @@ class ManyResult:
 
     @property
     def freed_bytes(self) -> int | None:
-        """What the guests have freed of their caches; None if none was asked to."""
-        caches = [dropped.freed_bytes for one in self.done.values() for dropped in one.caches]
-        return sum(caches) if caches else None
+        """What the guests have freed; None if none was asked to."""
+        freed = [one.freed_bytes for done in self.done.values() for one in done.freed]
+        return sum(freed) if freed else None
 
     @property
     def host_rss_bytes(self) -> Change | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastballoon_cli.results.curve import Curve
 
-__all__ = ["SCHEMA_VERSION", "Change", "Counts", "DropCacheResult", "MoveResult", "Phases"]
+__all__ = ["SCHEMA_VERSION", "Change", "Counts", "DropCacheResult", "MoveResult", "Phases", "ReclaimResult"]
 
 SCHEMA_VERSION = 1
 
@@ -76,6 +76,33 @@ class DropCacheResult:
     def document(self) -> dict[str, Any]:
         """Return the result as it is printed and stored."""
         return {"schema_version": SCHEMA_VERSION, "operation": "drop-cache", **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReclaimResult:
+    """Memory that a guest has reclaimed.
+
+    :ivar method: ``balloon``: the balloon device asked for it.
+    :ivar anonymous: memory that the guest can swap was wanted as well.
+    :ivar duration_s: from the request to the guest's answer.
+    :ivar freed_bytes: what the guest's kernel says it freed; it may be more or less than was requested.
+    :ivar guest_cached_bytes: page cache without shared memory, and slab that can be reclaimed.
+    """
+
+    vm: str
+    method: str
+    anonymous: bool
+    requested_bytes: int
+    duration_s: float
+    freed_bytes: int
+    guest_cached_bytes: Change
+    guest_free_bytes: Change
+    host_rss_bytes: Change
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as it is printed and stored."""
+        return {"schema_version": SCHEMA_VERSION, "operation": "reclaim", **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,18 @@ from tests.unit.examples import NEED_A_VM, commands, examples, is_of_a_domain
 pytestmark = pytest.mark.guest
 
 #: In the order in which a person would try them; the last one ends the VM that they are about.
-_ORDER = ["vm status", "vm touch", "inflate", "deflate", "drop-cache", "migrate", "vm ssh", "vm console", "vm stop"]
+_ORDER = [
+    "vm status",
+    "vm touch",
+    "inflate",
+    "deflate",
+    "drop-cache",
+    "reclaim",
+    "migrate",
+    "vm ssh",
+    "vm console",
+    "vm stop",
+]
 
 
 def test_examples_work_when_pasted(tool):

@@ -12,7 +12,8 @@ from fastballoon_cli.cli import root
 #: Examples by what must be there: a VM that runs (a test in tests/guest pastes those), one that something else has
 #: started, or guests and minutes.
 NEED_A_VM = frozenset({
-    "inflate", "deflate", "drop-cache", "migrate", "vm stop", "vm status", "vm touch", "vm ssh", "vm console",
+    "inflate", "deflate", "drop-cache", "reclaim", "migrate", "vm stop", "vm status", "vm touch", "vm ssh",
+    "vm console",
 })  # fmt: skip
 NEED_A_FOREIGN_VM = frozenset({"vm attach", "vm detach", "vm xml"})
 NEED_BUILDS_AND_TIME = frozenset({

@@ -18,7 +18,7 @@ _DRY = [
     name for name, command in _COMMANDS.items() if any("--dry-run" in parameter.opts for parameter in command.params)
 ]
 #: And of these, those that start no VM and have one to work with.
-_NEED_ONE = {"deflate", "drop-cache"}
+_NEED_ONE = {"deflate", "drop-cache", "reclaim"}
 
 
 @pytest.mark.parametrize("name", _COMMANDS)

@@ -8,7 +8,7 @@ from fastballoon_cli.units import format_duration, format_size
 
 __all__ = ["many_section"]
 
-_METHOD, _FREED, _BALLOON, _DURATION = "method", "cache freed", "balloon", "duration"
+_METHOD, _FREED, _BALLOON, _DURATION = "method", "freed", "balloon", "duration"
 _HOST, _ERROR = "host memory (RSS of QEMU)", "error"
 _TITLES = (_METHOD, _FREED, _BALLOON, _DURATION, _HOST, _ERROR)
 
@@ -38,8 +38,8 @@ def _done(one: Done) -> _Cells:
     }
     if isinstance(result, MoveResult):
         cells[_BALLOON] = _change(result.balloon_bytes)
-    if one.caches:
-        cells[_FREED] = format_size(sum(dropped.freed_bytes for dropped in one.caches))
+    if one.freed:
+        cells[_FREED] = format_size(sum(freed.freed_bytes for freed in one.freed))
     return cells
 
 

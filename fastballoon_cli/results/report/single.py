@@ -2,7 +2,7 @@
 
 from fastballoon_cli.results.metrics import PHASES
 from fastballoon_cli.results.migration import MigrateResult
-from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult, Phases
+from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult, Phases, ReclaimResult
 from fastballoon_cli.results.page.model import Cell, Grid, Row, Section, Tone
 from fastballoon_cli.units import PAGE_BYTES, format_duration, format_size
 
@@ -12,7 +12,7 @@ __all__ = ["single_section"]
 _SHORTEST = 1e-9
 
 
-def single_section(result: MoveResult | DropCacheResult | MigrateResult, file: str = "") -> Section:
+def single_section(result: MoveResult | DropCacheResult | ReclaimResult | MigrateResult, file: str = "") -> Section:
     """Return what a single result says.
 
     :param file: the name of the file that it was read from, if it was.
@@ -21,7 +21,11 @@ def single_section(result: MoveResult | DropCacheResult | MigrateResult, file: s
         case MoveResult():
             operation, rows = result.operation, _move(result)
         case DropCacheResult():
-            operation, rows = "drop-cache", _drop_cache(result)
+            operation, rows = "drop-cache", [_row("mode", result.mode), *_freed(result)]
+        case ReclaimResult():
+            wanted = "caches and anonymous memory" if result.anonymous else "caches"
+            requested = _row("requested", format_size(result.requested_bytes), wanted)
+            operation, rows = "reclaim", [requested, *_freed(result)]
         case MigrateResult():
             operation, rows = "migrate", _migrate(result)
     origin = f"{file}: " if file else ""
@@ -45,15 +49,14 @@ def _move(result: MoveResult) -> list[Row]:
     ]
 
 
-def _told(result: MoveResult | DropCacheResult, what: str) -> str:
+def _told(result: MoveResult | DropCacheResult | ReclaimResult, what: str) -> str:
     """Return what to call a figure of the guest: the balloon's statistics may be a second older than the rest."""
     return f"{what} (statistics)" if result.provenance.get("guest_memory_from") == "statistics" else what
 
 
-def _drop_cache(result: DropCacheResult) -> list[Row]:
-    """Return a dropped cache: which one, how long it took, what it freed."""
+def _freed(result: DropCacheResult | ReclaimResult) -> list[Row]:
+    """Return how long it took to free memory in the guest, and how much it was."""
     return [
-        _row("mode", result.mode),
         _row("duration", format_duration(result.duration_s)),
         _row("freed", format_size(result.freed_bytes), _bytes(result.freed_bytes)),
         *_memory(_told(result, "guest cache"), result.guest_cached_bytes),
