@@ -50,6 +50,7 @@ def bench() -> None:
       virtio-mem       stock, the same bytes unplugged and plugged
       stock-drop       stock, the cache dropped first by the agent in the guest
       fast-drop        fast, the cache dropped first through the balloon device
+      fast-reclaim     fast, four fifths of the cache reclaimed first, the coldest of it
     """
 
 

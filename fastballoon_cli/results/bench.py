@@ -129,7 +129,12 @@ class BenchResult:
     def pairs(self) -> list[tuple[Case, Case]]:
         """Return what is compared: everything with ``fast``, and what differs in one thing only."""
         found = []
-        alike = [("fast-pfn", "stock"), ("stock-drop", "fast-drop"), ("stock-drop", "stock")]
+        alike = [
+            ("fast-pfn", "stock"),
+            ("stock-drop", "fast-drop"),
+            ("stock-drop", "fast-reclaim"),
+            ("stock-drop", "stock"),
+        ]
         for over, under in [*((case.variant, "fast") for case in self.cases), *alike]:
             one, other = self.case(over), self.case(under)
             if over != under and one and other:

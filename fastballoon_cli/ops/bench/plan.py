@@ -7,7 +7,7 @@ from pathlib import Path
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.machine.plan import Request
 from fastballoon_cli.ops.bench.variants import DEFAULTS, VARIANTS
-from fastballoon_cli.units import GIB, MIB, format_size
+from fastballoon_cli.units import GIB, MIB, PAGE_BYTES, format_size
 
 __all__ = ["GUEST_STATES", "KEPT_EVERY", "MIGRATE_STATES", "Bench", "check"]
 
@@ -69,6 +69,11 @@ class Bench:
     def cached_bytes(self) -> int:
         """What a cached guest has in its page cache; of a guest that is migrated, also what else was written to."""
         return self.memory_bytes // 8 // MIB * 5 * MIB
+
+    @property
+    def reclaimed_bytes(self) -> int:
+        """How much of it a guest reclaims before its balloon is inflated: four fifths, so what is used can stay."""
+        return self.cached_bytes // 5 // PAGE_BYTES * PAGE_BYTES * 4
 
     def request(self, variant: str, zero_image: Path | None = None) -> Request:
         """Return the VM that one sample of a variant is taken on.

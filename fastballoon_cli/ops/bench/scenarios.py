@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine.session import Session
-from fastballoon_cli.ops import balloon, virtio_mem
+from fastballoon_cli.ops import balloon, reclaim, virtio_mem
 from fastballoon_cli.ops import drop_cache as cache
 from fastballoon_cli.ops import migrate as migrating
 from fastballoon_cli.ops.bench.plan import Bench
@@ -56,6 +56,9 @@ def _drop_cache(bench: Bench, variant: Variant, session: Session, progress: Prog
     if variant.drops_cache:
         dropped = cache.drop(session, "pagecache", timeout=_MOVE_SECONDS, progress=progress)
         parts["drop_s"] = dropped.duration_s
+    if variant.reclaims:
+        reclaimed = reclaim.reclaim(session, bench.reclaimed_bytes, timeout=_MOVE_SECONDS, progress=progress)
+        parts["drop_s"] = reclaimed.duration_s
     result = _move(variant, session, bench.target, progress)
     parts["inflate_s"] = result.duration_s
     whole = {"duration_s": sum(parts.values()), "guest_cpu_s": process.vcpu_seconds() - cpu}

@@ -13,6 +13,7 @@ class Variant:
     :ivar method: what guest and QEMU must have agreed on, ``page-bitmap`` or ``pfn``.
     :ivar pluggable: the memory is lent by virtio-mem, and a target is reached by unplugging.
     :ivar drops_cache: the guest drops its cache first.
+    :ivar reclaims: the guest reclaims what is wanted of its cache first, the coldest of it.
     :ivar skips_free: a migration leaves out what the guest tells to be free.
     """
 
@@ -22,6 +23,7 @@ class Variant:
     balloon_options: str = ""
     pluggable: bool = False
     drops_cache: bool = False
+    reclaims: bool = False
     skips_free: bool = False
 
 
@@ -36,6 +38,7 @@ VARIANTS = {
     "stock-hint": Variant(kernel="stock", qemu="stock", balloon_options="free-page-hint=on", skips_free=True),
     "virtio-mem": Variant(kernel="stock", qemu="stock", pluggable=True),
     "fast-drop": Variant(kernel="fast", qemu="fast", method="page-bitmap", drops_cache=True, skips_free=True),
+    "fast-reclaim": Variant(kernel="fast", qemu="fast", method="page-bitmap", reclaims=True),
     "stock-drop": Variant(kernel="stock", qemu="stock", drops_cache=True),
 }
 
@@ -43,7 +46,7 @@ VARIANTS = {
 DEFAULTS = {
     "inflate": ("stock", "fast-pfn", "fast"),
     "deflate": ("stock", "fast-pfn", "fast"),
-    "drop-cache": ("stock", "stock-drop", "fast", "fast-drop"),
+    "drop-cache": ("stock", "stock-drop", "fast", "fast-drop", "fast-reclaim"),
     "migrate": ("stock", "stock-hint", "fast"),
 }
 
@@ -52,6 +55,6 @@ _MOVING = ("fast", "stock", "fast-pfn", "stock-reporting", "virtio-mem")
 CHOICES = {
     "inflate": _MOVING,
     "deflate": _MOVING,
-    "drop-cache": (*_MOVING, "fast-drop", "stock-drop"),
+    "drop-cache": (*_MOVING, "fast-drop", "fast-reclaim", "stock-drop"),
     "migrate": ("fast", "stock", "stock-hint", "fast-drop", "stock-drop"),
 }

@@ -34,6 +34,7 @@ class Colour(StrEnum):
     BLUE = "blue"
     VIOLET = "violet"
     TEAL = "teal"
+    NAVY = "navy"
     ORANGE = "orange"
     RED = "red"
     PINK = "pink"

@@ -16,6 +16,7 @@ _COLOURS = {
     "fast": Colour.BLUE,
     "fast-pfn": Colour.VIOLET,
     "fast-drop": Colour.TEAL,
+    "fast-reclaim": Colour.NAVY,
     "stock": Colour.ORANGE,
     "stock-drop": Colour.RED,
     "stock-hint": Colour.PINK,

@@ -28,7 +28,12 @@ _MOST_FIGURES = 4
 _PAIRS = {
     "inflate": (("stock", "fast"),),
     "deflate": (("stock", "fast"),),
-    "drop-cache": (("stock-drop", "fast-drop"), ("stock-drop", "stock"), ("fast-drop", "fast")),
+    "drop-cache": (
+        ("stock-drop", "fast-reclaim"),
+        ("stock-drop", "fast-drop"),
+        ("stock-drop", "stock"),
+        ("fast-drop", "fast"),
+    ),
     "migrate": (("stock", "fast"), ("stock-hint", "fast")),
 }
 #: Scenario and metric of what matters, that which matters most first, and what it is called.
