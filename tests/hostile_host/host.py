@@ -20,7 +20,7 @@ MIB = 1 << 20
 #: Queues, as they are numbered with what the tool switches on.
 INFLATE, DEFLATE, STATS, REQUESTS, ANSWERS = range(5)
 #: Types and modes of the host's requests.
-DROP_CACHE, FREE_PAGES = 3, 4
+DROP_CACHE, FREE_PAGES, RECLAIM = 3, 4, 5
 _DEVICE = f"/machine/peripheral/{BALLOON_ID}/virtio-backend"
 _DRIVER = "/sys/bus/virtio/drivers/virtio_balloon"
 _TOTAL = "grep MemTotal /proc/meminfo"

@@ -15,6 +15,7 @@ from tests.hostile_host.host import (
     ANSWERS,
     DROP_CACHE,
     FREE_PAGES,
+    RECLAIM,
     REQUESTS,
     SLOT_BYTES,
     slot,
@@ -47,6 +48,9 @@ BAD_SLOTS = {
     "free-pages-past-the-end": (SLOT_BYTES, slot(FREE_PAGES, 0, first=(1 << 52) - 1, pages=2)),
     "free-pages-that-wrap": (SLOT_BYTES, slot(FREE_PAGES, 0, first=(1 << 64) - 1, pages=2)),
     "withdrawal-with-a-range": (SLOT_BYTES, slot(FREE_PAGES, 1, first=1)),
+    "reclaim-mode-2": (SLOT_BYTES, slot(RECLAIM, 2, pages=1)),
+    "reclaim-mode-65535": (SLOT_BYTES, slot(RECLAIM, 65535, pages=1)),
+    "reclaim-somewhere": (SLOT_BYTES, slot(RECLAIM, 0, first=1, pages=1)),
 }
 
 
@@ -74,8 +78,14 @@ def test_requests_that_make_no_sense(host, case):
         slot(FREE_PAGES, 0, first=0x123, pages=1),  # one page
         slot(FREE_PAGES, 1),  # a withdrawal of nothing
         slot(DROP_CACHE, 3),
+        slot(RECLAIM, 0),
+        slot(RECLAIM, 0, pages=1),
+        slot(RECLAIM, 1, pages=(1 << 64) - 1),  # more than there is
     ],
-    ids=["free-pages-everywhere", "free-pages-of-a-hole", "free-pages-of-a-page", "withdraw", "drop-all"],
+    ids=[
+        *("free-pages-everywhere", "free-pages-of-a-hole", "free-pages-of-a-page", "withdraw", "drop-all"),
+        *("reclaim-nothing", "reclaim-a-page", "reclaim-everything"),
+    ],
 )
 def test_requests_that_nobody_made(host, request_):
     """The driver can't know: it answers, and the device drops the answer."""
