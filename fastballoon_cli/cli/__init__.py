@@ -7,11 +7,12 @@ import click
 from click.core import ParameterSource
 
 from fastballoon_cli import __version__
-from fastballoon_cli.cli.common import DEFAULT_URI, DEFAULT_VM, SEVERAL, Context, complete_vm, one_at_a_time
+from fastballoon_cli.cli.common import DEFAULT_URI, DEFAULT_VM, Context, complete_vm, one_at_a_time
 from fastballoon_cli.cli.lazy import LazyGroup
 from fastballoon_cli.cli.login import login_of, login_options
 from fastballoon_cli.cli.output import Output
 from fastballoon_cli.errors import UsageError
+from fastballoon_cli.results.model import SEVERAL
 
 __all__ = ["root"]
 

@@ -13,6 +13,7 @@ from fastballoon_cli.guest.login import Login
 from fastballoon_cli.libvirt.connection import virsh
 from fastballoon_cli.machine import domain, registry
 from fastballoon_cli.machine.domain import Domain
+from fastballoon_cli.results.model import SEVERAL
 from fastballoon_cli.units import parse_duration, parse_rate, parse_size
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "DEFAULT_VM",
     "DURATION",
     "RATE",
-    "SEVERAL",
     "SIZE",
     "Context",
     "complete_vm",
@@ -35,8 +35,6 @@ _T = TypeVar("_T")
 
 #: The VM that is meant where none is named.
 DEFAULT_VM = "default"
-#: Commands that work on several VMs at once.
-SEVERAL = ("deflate", "drop-cache", "inflate", "reclaim")
 #: What names libvirt's default connection (libvirt's own documentation, "Connection URIs").
 DEFAULT_URI = "LIBVIRT_DEFAULT_URI"
 

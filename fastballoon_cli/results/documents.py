@@ -14,7 +14,6 @@ from fastballoon_cli.results.model import Change, DropCacheResult, MoveResult, R
 
 __all__ = [
     "DOCUMENTS",
-    "SEVERAL",
     "BenchDocument",
     "CaseDocument",
     "ErrorDocument",
@@ -167,9 +166,6 @@ class ManyDocument:
     freed_bytes: int | None = None
     host_rss_bytes: Change | None = None
 
-
-#: Operations that several VMs may have in one document, which has ``vms`` then.
-SEVERAL = ("inflate", "deflate", "drop-cache", "reclaim")
 
 #: Operation -> what its document is, beside ``schema_version`` and ``operation``.
 DOCUMENTS: dict[str, type[Any]] = {

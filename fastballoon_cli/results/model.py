@@ -5,9 +5,12 @@ from typing import Any
 
 from fastballoon_cli.results.curve import Curve
 
-__all__ = ["SCHEMA_VERSION", "Change", "Counts", "DropCacheResult", "MoveResult", "Phases", "ReclaimResult"]
+__all__ = ["SCHEMA_VERSION", "SEVERAL", "Change", "Counts", "DropCacheResult", "MoveResult", "Phases", "ReclaimResult"]
 
 SCHEMA_VERSION = 1
+
+#: Operations that work on several VMs at once; their document has ``vms`` then.
+SEVERAL = ("deflate", "drop-cache", "inflate", "reclaim")
 
 
 @dataclass(frozen=True)

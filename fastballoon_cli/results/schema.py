@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from fastballoon_cli.results.documents import DOCUMENTS, SEVERAL, ManyDocument, VmFailure
-from fastballoon_cli.results.model import SCHEMA_VERSION
+from fastballoon_cli.results.documents import DOCUMENTS, ManyDocument, VmFailure
+from fastballoon_cli.results.model import SCHEMA_VERSION, SEVERAL
 
 __all__ = ["result_schema"]
 

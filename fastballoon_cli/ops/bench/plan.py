@@ -7,7 +7,7 @@ from pathlib import Path
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.machine.plan import Request
 from fastballoon_cli.ops.bench.variants import DEFAULTS, VARIANTS
-from fastballoon_cli.units import GIB, MIB, PAGE_BYTES, format_size
+from fastballoon_cli.units import GIB, MIB, format_size
 
 __all__ = ["GUEST_STATES", "KEPT_EVERY", "MIGRATE_STATES", "Bench", "check"]
 
@@ -73,7 +73,7 @@ class Bench:
     @property
     def reclaimed_bytes(self) -> int:
         """How much of it a guest reclaims before its balloon is inflated: four fifths, so what is used can stay."""
-        return self.cached_bytes // 5 // PAGE_BYTES * PAGE_BYTES * 4
+        return self.cached_bytes // 5 * 4
 
     def request(self, variant: str, zero_image: Path | None = None) -> Request:
         """Return the VM that one sample of a variant is taken on.
