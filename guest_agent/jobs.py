@@ -143,6 +143,17 @@ def kill(names: Collection[str]) -> None:
 
 
 def _signal(name: str, number: signal.Signals) -> None:
-    # While it is alive the pid is its own.
-    if (pid := told(name).get("pid")) and alive(name):
-        os.kill(pid, number)
+    if not (pid := told(name).get("pid")):
+        return
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        # While it is alive the pid is its own; it may end at any moment, be it because it is done.
+        if alive(name):
+            signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(process)

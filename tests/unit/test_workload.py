@@ -110,6 +110,24 @@ def test_one_that_ended_by_itself_was_not_asked_and_has_not_checked_to_the_end()
     assert workload.churn_finish(print, seconds=5)["failed"] == ["all of it"]
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["after the look", "before"])
+def test_one_that_ends_while_it_is_told_to_is_no_matter(monkeypatch, gone):
+    jobs.start("watch", lambda job: job.sleep(60), seconds=60)
+    await_true(lambda: jobs.told("watch").get("pid"), seconds=20, what="its pid")
+    pid = jobs.told("watch")["pid"]
+
+    def end(name):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return True
+
+    if gone:
+        end("watch")
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "alive", (lambda name: True) if gone else end)
+        jobs._signal("watch", signal.SIGTERM)
+
+
 def test_a_new_workload_takes_the_place_of_the_old_one():
     start()
     before = {name: jobs.told(name)["pid"] for name in workload._names()}
