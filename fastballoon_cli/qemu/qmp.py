@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate, StateError
+from qemu.qmp.qmp_client import GreetingError
 
 from fastballoon_cli.errors import QmpError, VmLostError
 from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
@@ -16,6 +17,8 @@ from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 __all__ = ["MonitorBusyError", "Qmp", "connect_when_ready"]
 
 _T = TypeVar("_T")
+
+_GREETINGS = 3
 
 # connect() logs an error of its own for each failed try, and we try until QEMU has made its socket.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
@@ -99,7 +102,7 @@ class Qmp(Monitor):
     async def _connect(self, socket: Path, greeting: float) -> None:
         try:
             async with asyncio.timeout(greeting):
-                await self._client.connect(str(socket))
+                await self._greeted(socket)
         except TimeoutError:
             raise MonitorBusyError(
                 f"QEMU's monitor {socket} is busy: it did not answer within {greeting:g} s",
@@ -108,6 +111,19 @@ class Qmp(Monitor):
             ) from None
         except ConnectError as e:
             raise VmLostError(f"no QEMU listens on {socket}", details=str(e.exc)) from e
+
+    async def _greeted(self, socket: Path) -> None:
+        """Connect, and once more if something else came before the greeting.
+
+        QEMU accepts a client in a thread of its own, and then takes the monitor back to its beginning. An event of the
+        main loop that comes in between is sent first.
+        """
+        for left in reversed(range(_GREETINGS)):
+            try:
+                return await self._client.connect(str(socket))
+            except ConnectError as e:
+                if not left or not isinstance(e.exc, GreetingError):
+                    raise
 
     async def _execute(self, command: str, arguments: Mapping[str, object] | None, timeout: float) -> object:
         call = self._client.execute(command, arguments)

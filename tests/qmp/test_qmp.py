@@ -1,7 +1,9 @@
 """The QMP wrapper against a real QEMU that runs no guest."""
 
+import json
 import os
 import signal
+import socket as sockets
 import subprocess
 import threading
 import time
@@ -51,6 +53,37 @@ def test_a_command_that_is_not_there_and_one_that_is_refused(qemu):
         with pytest.raises(QmpError, match="refused 'balloon'"):
             qmp.execute("balloon", {"value": 1 << 30})
         assert qmp.execute("query-status")["status"] == "prelaunch"
+
+
+@pytest.mark.parametrize("events", [0, 2, 3])
+def test_an_event_may_come_before_the_greeting(tmp_path, events):
+    """QEMU sends one now and then to a client that comes right after another one."""
+    path = tmp_path / "qmp.sock"
+    version = {"qemu": {"micro": 0, "minor": 0, "major": 10}, "package": ""}
+    greeting = json.dumps({"QMP": {"version": version, "capabilities": []}})
+    words = ['{"event": "RESUME", "timestamp": {"seconds": 0, "microseconds": 0}}'] * events + [greeting]
+
+    def serve():
+        for word in words[:3]:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(f"{word}\r\n".encode())
+                while command := connection.recv(4096):
+                    answer = {"return": {}, "id": json.loads(command).get("id")}
+                    connection.sendall(f"{json.dumps(answer)}\r\n".encode())
+
+    with sockets.socket(sockets.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        if events < 3:
+            with Qmp(path) as qmp:
+                assert qmp.execute("query-status") == {}
+        else:
+            with pytest.raises(VmLostError, match="no QEMU listens"):
+                Qmp(path)
+        server.join(timeout=20)
 
 
 def test_a_second_client_is_not_left_hanging(qemu):
