@@ -57,6 +57,7 @@ def bench() -> None:
 _STATES = {
     "idle": "idle: as booted.",
     "touched": "touched: memory was filled and freed.",
+    "movable": "movable: the same, and all that the balloon takes is in ZONE_MOVABLE, as virtio-mem wants it.",
     "fragmented": "fragmented: one page in 64 of it was kept.",
     "cached": "cached: five eighths of the memory are clean page cache, in single pages as ext4 keeps it.",
     "cached-large": "cached-large: the same in large folios, as XFS keeps it.",

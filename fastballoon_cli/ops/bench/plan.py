@@ -11,7 +11,7 @@ from fastballoon_cli.units import GIB, MIB, format_size
 
 __all__ = ["GUEST_STATES", "KEPT_EVERY", "MIGRATE_STATES", "Bench", "check"]
 
-GUEST_STATES = ("idle", "touched", "fragmented", "cached", "cached-large")
+GUEST_STATES = ("idle", "touched", "movable", "fragmented", "cached", "cached-large")
 MIGRATE_STATES = ("idle", "touched", "fragmented", "cached", "churning")
 
 #: One page in so many stays in a fragmented guest.
@@ -85,6 +85,9 @@ class Bench:
         if chosen.pluggable:
             # What can be moved can be unplugged: the setting that virtio-mem's own documentation recommends.
             words.append("memhp_default_state=online_movable")
+        if self.guest_state == "movable":
+            # What the guest uses itself may be in there too.
+            words.append(f"movablecore={(self.target + self.memory_bytes // 16) // MIB}M")
         return Request(
             name=f"bench-{os.getpid()}",
             memory_bytes=self.memory_bytes,
