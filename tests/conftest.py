@@ -3,6 +3,7 @@
 Every VM of the tests lives in a runtime folder of their own, so that a developer's VMs are left alone.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -281,3 +282,41 @@ def drops_its_cache_by(tool: Tool, vm: str, method: str) -> None:
     cached = dropped["guest_cached_bytes"]
     assert 0 < dropped["freed_bytes"] <= cached["before"]
     assert cached["after"] < cached["before"]
+
+
+#: Of 2 MiB: for two guests of 256 MiB, and one of 32 MiB. Cases that find none are skipped.
+_HUGE_PAGES = 272
+_NR_HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
+#: Bytes of memory that must be available for that.
+_ENOUGH = 8 << 30
+
+
+def _add_huge_pages(number: int) -> int:
+    """Have the host hold so many more, or less; return by how many there are more now."""
+    with _NR_HUGE_PAGES.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        now = int(file.read())
+        file.seek(0)
+        file.write(str(max(0, now + number)))
+        file.flush()
+        file.seek(0)
+        return int(file.read()) - now
+
+
+@pytest.fixture
+def huge_pages() -> Iterator[bool]:
+    """Have the host hold some huge pages, where it may be asked to and has memory enough; whether it does."""
+    if os.geteuid() != 0 or procfs.mem_available() < _ENOUGH:
+        yield False
+        return
+    try:
+        added = _add_huge_pages(_HUGE_PAGES)
+    except OSError:
+        yield False
+        return
+    if added < _HUGE_PAGES:
+        # The host's memory is in pieces: with some of them cases would begin that need them all.
+        _add_huge_pages(-added)
+        added = 0
+    yield added > 0
+    _add_huge_pages(-added)
