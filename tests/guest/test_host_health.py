@@ -1,6 +1,8 @@
 """What an inflated balloon does to its host: how soon the monitor answers meanwhile, and whether memory creeps back."""
 
-from contextlib import contextmanager
+import socket
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,70 @@ def test_the_monitor_answers_while_a_guest_gives_memory(boot, record_property, m
         vm.stop("giving", Silent())
     record_property("longest answer, s", longest)
     assert longest["page-bitmap"] <= max(0.02, 2 * longest["pfn"]), longest
+
+
+@contextmanager
+def _overcommitted():
+    """Have the host promise more memory than it has, whatever becomes of it: this is of the whole machine."""
+    setting = Path("/proc/sys/vm/overcommit_memory")
+    before = setting.read_text()
+    try:
+        setting.write_text("1")
+        yield
+    finally:
+        setting.write_text(before)
+
+
+def _sent(ask):
+    """Return how many bytes the current migration has sent."""
+    return ask("query-migrate").get("ram", {}).get("transferred", 0)
+
+
+@contextmanager
+def _sink(path):
+    """Take what a migration sends and forget it; yields the URI."""
+
+    def drain():
+        with suppress(OSError), listener.accept()[0] as connection:
+            while connection.recv(1 << 20):
+                pass
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        draining = threading.Thread(target=drain)
+        draining.start()
+        try:
+            yield f"unix:{path}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            draining.join()
+
+
+@pytest.mark.timeout(900)
+def test_the_monitor_answers_while_a_sparse_guests_migration_begins(boot, record_property, tmp_path, monkeypatch):
+    """The first sync finds all 64 GiB dirty; the guest uses one and tells of the others."""
+    memory, longest = 64 * GIB, {}
+    monkeypatch.setattr(vm, "require_memory", lambda *_: None)
+    with _overcommitted():
+        for skipping, options in ((False, "x-page-bitmap=off,x-free-pages=off"), (True, "")):
+            boot("sparse", memory_bytes=memory, balloon_options=options, timeout=300)
+            with hold("sparse", Silent()) as session, _sink(tmp_path / f"sink-{skipping}") as uri:
+                session.qmp.execute("migrate-set-parameters", {"max-bandwidth": 64 * MIB})
+                with Asking("sparse") as asking:
+                    session.qmp.execute("migrate", {"uri": uri})
+                    await_true(
+                        lambda ask=session.qmp.execute: _sent(ask) > 256 * MIB,
+                        seconds=60,
+                        what="the migration to be under way",
+                    )
+                told = session.qmp.execute("x-query-balloon-free-pages")
+                session.qmp.execute("migrate_cancel")
+            assert (told["skipped-free-bytes"] > 0.9 * memory) == skipping
+            longest[skipping] = asking.longest
+            vm.stop("sparse", Silent())
+    record_property("longest answer, s", longest)
+    assert longest[True] <= max(0.02, 2 * longest[False]), longest
 
 
 @contextmanager
