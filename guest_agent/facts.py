@@ -16,6 +16,7 @@ _HOST_WAS_BUSY = (
     "clocksource: ",
     "tsc: Marking TSC unstable due to clocksource watchdog",
     "TSC found unstable after boot",
+    "sched: DL replenish lagged too much",
 )
 
 

@@ -68,6 +68,8 @@ _CONFIGURE = (
     "--enable-vhost-kernel",
     "--enable-vhost-net",
     "--enable-gnutls",
+    # For x-colo, with which nothing may be left out of a migration.
+    "--enable-replication",
     "--enable-trace-backends=log",
     "--disable-docs",
     "--disable-install-blobs",

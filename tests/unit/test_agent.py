@@ -207,5 +207,6 @@ def test_a_busy_host_is_no_warning_of_the_guests_kernel():
         4, "clocksource:                       'tsc' skewed 120 ms over watchdog 'hpet' interval"
     )
     assert not facts.is_warning(2, "TSC found unstable after boot, most likely due to broken BIOS. Use 'tsc=unstable'.")
+    assert not facts.is_warning(4, "sched: DL replenish lagged too much")
     assert not facts.is_warning(6, "virtio_balloon virtio2: Out of puff! Can't get 1 pages")
     assert not facts.is_warning(12, "a warning of a user's program")
