@@ -84,8 +84,8 @@ def test_what_interrupts_freezes_an_inflation_and_never_withdraws_a_deflation(op
         process = start("deflate") if operation == "deflate" else start("inflate", "--target", "512M")
         await_true(lambda: it.told("balloon"), seconds=30)
         process.send_signal(number)
-        process.communicate(timeout=30)
-        assert process.returncode == 130
+        said = process.communicate(timeout=30)
+        assert process.returncode == 130, said
         assert it.target == (0 if operation == "deflate" else 256 * MIB)
     finally:
         it.close()
