@@ -46,11 +46,13 @@ def right(checked):
     return checked
 
 
-@pytest.mark.timeout(120 + 15 * MIGRATIONS)
+@pytest.mark.timeout(120 + 45 * MIGRATIONS)
 def test_no_page_is_lost_in_many_migrations(boot):
     guest = boot()
-    stamp, answers = 0, []
-    for number in range(MIGRATIONS):
+    stamp, answers, untried = 0, [], list(OCCASIONS)
+    number = 0
+    # On until each occasion has come: some are rare, as little is asked for while the guest writes little.
+    while number < MIGRATIONS or (untried and number < 3 * MIGRATIONS):
         guest.begin_round(number, delay=LATE if number % 4 == 3 else 0)
         move = guest.migrate(passes=3 + number % 3, options=chunk(SHIFTS[number % len(SHIFTS)]))
         checked = right(guest.check())
@@ -61,12 +63,13 @@ def test_no_page_is_lost_in_many_migrations(boot):
         # It has gone on, and remembers all of it.
         assert checked["stamp"] > stamp
         stamp = checked["stamp"]
+        untried = [name for name in OCCASIONS if not checked[f"wrote_{name}"]]
+        number += 1
     assert sum(answers) >= len(answers)
     counted = guest.counted()
     assert counted["refused_messages"] == 0
     assert counted["withdrawals"] == 0
-    # Each of them was tried.
-    assert [name for name in OCCASIONS if not checked[f"wrote_{name}"]] == []
+    assert untried == []
 
 
 def test_a_lie_costs_the_pages_that_it_is_about(boot):
