@@ -3,13 +3,14 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from fastballoon_cli.build import apt
 from fastballoon_cli.build.job import Job, job
-from fastballoon_cli.build.locks import locked
+from fastballoon_cli.build.mmdebstrap import mmdebstrap, source_line
 from fastballoon_cli.build.packages import require
 from fastballoon_cli.build.paths import work_root
 from fastballoon_cli.build.store import Inputs, find, key_of, publish
@@ -27,8 +28,6 @@ _SUITE = "trixie"
 _PACKAGES = ("openssh-server", "python3", "iproute2")
 _NEED = 1 * GIB
 _IMAGE = "root.erofs"
-#: Without a network the user should hear of it soon.
-_APT_OPTIONS = ('Acquire::Retries "1";', 'Acquire::http::Timeout "8";', 'Acquire::https::Timeout "8";')
 #: Fixed, so that images differ only where their content does.
 _UUID = "fa57ba11-0000-4000-8000-000000000001"
 
@@ -122,25 +121,12 @@ def _build(work: Job) -> None:
     _fakeroot_state(scratch).touch()
     try:
         work.progress.step(f"install Debian {_SUITE} for the guest")
-        with locked("apt", "fetching package lists", work.progress):
-            mirror = apt.machine_mirror(work)
-            options = apt.machine_options(work)
-        if mirror is None:
-            raise BuildError(
-                "this machine's apt has no Debian mirror to build the guest's image from",
-                hint="add one to /etc/apt/sources.list.d",
-            )
-        # For a user who is not root, mmdebstrap works as yet another one, who may not enter this one's folders.
-        scratch_for_root = {"TMPDIR": str(scratch)} if os.geteuid() == 0 else {}
-        said: list[str] = []
-        try:
-            work.run(_mmdebstrap_command(scratch, mirror, options), env=scratch_for_root, on_line=said.append)
-        except BuildError as e:
-            raise BuildError(
-                f"cannot install Debian {_SUITE} for the guest: {apt.reason(chr(10).join(said)) or e.message}",
-                hint="check the network, the proxy settings, and that 'apt-get update' works",
-                details=e.details,
-            ) from e
+        mmdebstrap(
+            lambda mirror, options: _mmdebstrap_command(scratch, mirror, options),
+            work,
+            what="the guest",
+            scratch=scratch,
+        )
         work.progress.step("pack the guest's root file system")
         # Ours first, and nothing is removed later: fakeroot knows files by inode numbers, which are given out again.
         _furnish(scratch / "root")
@@ -154,13 +140,13 @@ def _build(work: Job) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _mmdebstrap_command(scratch: Path, mirror: str, options: list[str]) -> list[str | Path]:
+def _mmdebstrap_command(scratch: Path, mirror: str, options: Sequence[str]) -> list[str | Path]:
     return [
         *("mmdebstrap", "--verbose", "--variant=essential", "--format=tar"),
         *(f"--include={package}" for package in _PACKAGES),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
-        *(f"--aptopt={option}" for option in (*_APT_OPTIONS, *options)),
-        *(_SUITE, scratch / "root.tar", f"deb [signed-by={apt.keyring()}] {mirror} {_SUITE} main"),
+        *options,
+        *(_SUITE, scratch / "root.tar", source_line(mirror, _SUITE)),
     ]
 
 

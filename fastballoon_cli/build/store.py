@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from fastballoon_cli import __version__
 from fastballoon_cli.build.paths import artifacts_dir, checked_cache_dir
 from fastballoon_cli.errors import BuildError
 
-__all__ = ["Inputs", "file_sha256", "find", "key_of", "passed_file", "publish", "read_meta"]
+__all__ = ["Inputs", "file_sha256", "find", "folder_sha256", "key_of", "passed_file", "publish", "read_meta"]
 
 Inputs = Mapping[str, str | int | None]
 _META = "meta.json"
@@ -40,6 +40,21 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path, *, without: Collection[str] = ()) -> str:
+    """Return the SHA-256 over names and contents of all files below a folder.
+
+    :param without: names of files and folders that are left out.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not set(name.parts) & set(without):
+            content = path.read_bytes()
+            digest.update(f"{name}\0{len(content)}\0".encode())
+            digest.update(content)
+    return digest.hexdigest()
 
 
 def _folder(kind: str, variant: str, key: str) -> Path:
