@@ -4,6 +4,8 @@ A build that was done before is found in milliseconds; one that is cut short lea
 good.
 """
 
+from fastballoon_cli.build.distribution import Distribution, check_guest_kernel, guest_kernel, plan_guest_kernel
+from fastballoon_cli.build.guest_packages import guest_packages, plan_guest_packages
 from fastballoon_cli.build.image import ImageArtifact, image, plan_image
 from fastballoon_cli.build.kernel import KernelArtifact, kernel, plan_kernel
 from fastballoon_cli.build.paths import series_dir
@@ -15,6 +17,7 @@ from fastballoon_cli.build.zeros import zeros
 __all__ = [
     "BOOTABLE",
     "COMMON",
+    "Distribution",
     "ImageArtifact",
     "KernelArtifact",
     "Plan",
@@ -22,8 +25,13 @@ __all__ = [
     "QtestArtifact",
     "UpstreamTests",
     "Variant",
+    "check_guest_kernel",
+    "guest_kernel",
+    "guest_packages",
     "image",
     "kernel",
+    "plan_guest_kernel",
+    "plan_guest_packages",
     "plan_image",
     "plan_kernel",
     "plan_qemu",

@@ -48,7 +48,8 @@ class KernelArtifact:
     """A built kernel.
 
     :param release: as in ``uname -r``.
-    :param series_sha256: of the patches in it; None for none.
+    :param series_sha256: of the patches in it, or that its module was made of; None for none.
+    :param initrd: what it needs to find the root file system; None for nothing, as all of it is built in.
     """
 
     dir: Path
@@ -56,6 +57,7 @@ class KernelArtifact:
     release: str
     series_sha256: str | None
     key: str
+    initrd: Path | None = None
 
 
 def kernel(variant: Variant, progress: Progress) -> KernelArtifact:

@@ -51,6 +51,8 @@ def bench() -> None:
       stock-drop       stock, the cache dropped first by the agent in the guest
       fast-drop        fast, the cache dropped first through the balloon device
       fast-reclaim     fast, four fifths of the cache reclaimed first, the coldest of it
+      debian13         that distribution's kernel with our module, our QEMU; also debian12, debian13-backports
+      debian13-stock   that kernel with its own driver, unmodified QEMU; also of the others
     """
 
 

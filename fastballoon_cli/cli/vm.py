@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fastballoon_cli.build import BOOTABLE, COMMON
+from fastballoon_cli.build import BOOTABLE, COMMON, Distribution
 from fastballoon_cli.cli import terminal
 from fastballoon_cli.cli.common import DEFAULT_URI, SIZE, Context, complete_vm, emit_dry_run, pass_context
 from fastballoon_cli.cli.lazy import LazyGroup
@@ -54,6 +54,9 @@ def vm() -> None:
     show_default=True,
     help="Kernel and QEMU: with our series or unmodified.",
 )
+@click.option("--guest", type=click.Choice([d.value for d in Distribution]),
+              help="Boot that distribution's kernel: with our driver as a module, or with its own for the variant "
+                   "stock.")  # fmt: skip
 @click.option(
     "--kernel", type=click.Choice([v.value for v in BOOTABLE["kernel"]]), help="Another variant for the kernel only."
 )
@@ -68,7 +71,15 @@ def vm() -> None:
 @click.option("--dry-run", is_flag=True, help="Print QEMU's command line, and start nothing.")
 @pass_context
 def start(
-    ctx: Context, /, variant: str, kernel: str | None, qemu: str | None, dry_run: bool, memory: int, **rest: Any
+    ctx: Context,
+    /,
+    variant: str,
+    guest: str | None,
+    kernel: str | None,
+    qemu: str | None,
+    dry_run: bool,
+    memory: int,
+    **rest: Any,
 ) -> None:
     """Start a VM and wait until its agent answers.
 
@@ -77,7 +88,9 @@ def start(
       fastballoon vm start --name s --variant stock
     """
     ctx.own()
-    request = ops.Request(memory_bytes=memory, kernel=kernel or variant, qemu=qemu or variant, **rest)
+    request = ops.Request(
+        memory_bytes=memory, guest=guest or "", kernel=kernel or variant, qemu=qemu or variant, **rest
+    )
     out = ctx.output
     if dry_run:
         ops.check(request)

@@ -25,6 +25,8 @@ _BALLOON = "virtio-balloon-pci"
 class Request(Extras):
     """What a user asks for.
 
+    :ivar guest: a distribution whose kernel it boots, see :class:`fastballoon_cli.build.Distribution`; empty for the
+        small one that is built here.
     :ivar kernel, qemu: a variant that a guest can be started with; any pair works.
     :ivar balloon_options: properties for the balloon device, such as ``deflate-on-oom=on``.
     :ivar append: further words for the guest kernel's command line.
@@ -34,6 +36,7 @@ class Request(Extras):
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     cpus: int = 2
     accel: str = "auto"
+    guest: str = ""
     kernel: str = "fast"
     qemu: str = "fast"
     balloon_options: str = ""
@@ -66,15 +69,17 @@ def check(request: Request) -> None:
             f"{format_size(request.memory_bytes)} cannot be a VM's memory",
             hint=f"use whole MiB, at least {format_size(_MIN_MEMORY)}",
         )
+    build.check_guest_kernel(request.guest, build.Variant(request.kernel))
     if request.cpus < 1:
         raise UsageError(f"{request.cpus} cannot be a number of CPUs", hint="use 1 or more")
 
 
 def missing(request: Request) -> list[str]:
     """Return the commands that build what the VM needs and is not there, if anything."""
+    of = f" --guest {request.guest}" if request.guest else ""
     plans = {
         f"qemu --variant {request.qemu}": build.plan_qemu(build.Variant(request.qemu)),
-        f"kernel --variant {request.kernel}": build.plan_kernel(build.Variant(request.kernel)),
+        f"kernel --variant {request.kernel}{of}": build.plan_guest_kernel(request.guest, build.Variant(request.kernel)),
         "image": build.plan_image(),
     }
     return [f"fastballoon build {what}" for what, plan in plans.items() if not plan.cached]
@@ -89,7 +94,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
     directory = registry.vm_dir(request.name)
     check(request)
     qemu = build.qemu(build.Variant(request.qemu), progress)
-    kernel = build.kernel(build.Variant(request.kernel), progress)
+    kernel = build.guest_kernel(request.guest, build.Variant(request.kernel), progress)
     image = build.image(progress)
     firmware = tuple(qemu.firmware)
     options = request.balloon_options
@@ -101,6 +106,7 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         binary=qemu.binary,
         firmware=firmware,
         kernel=kernel.bzimage,
+        initrd=kernel.initrd,
         rootfs=image.rootfs,
         memory_bytes=request.memory_bytes,
         cpus=request.cpus,
@@ -119,5 +125,6 @@ def plan(request: Request, progress: Progress) -> StartPlan:
         "qemu_sha256": qemu.sha256,
         "qemu_series_sha256": qemu.series_sha256,
         "kernel_series_sha256": kernel.series_sha256,
+        "guest": request.guest or None,
     }
     return StartPlan(spec, built)

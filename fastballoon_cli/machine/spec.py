@@ -58,6 +58,7 @@ class QemuSpec(Extras):
     """Everything that decides how a guest is run.
 
     :ivar firmware: folders for ``-L``, searched in order.
+    :ivar initrd: of a kernel that needs modules to find its root file system; None for none.
     :ivar accel: ``kvm`` or ``tcg``, already decided.
     :ivar balloon_options: properties of virtio-balloon-pci, ready to append to ``-device``; may be empty.
     :ivar memory_bytes: all of the guest's memory, what virtio-mem can take away included.
@@ -72,6 +73,7 @@ class QemuSpec(Extras):
     binary: Path
     firmware: tuple[Path, ...]
     kernel: Path
+    initrd: Path | None = None
     rootfs: Path
     memory_bytes: int
     cpus: int
@@ -140,7 +142,10 @@ class QemuSpec(Extras):
         thread = f"iothread={_HINT_THREAD}" if self._hint_thread() else ""
         balloon = ",".join(filter(None, [f"virtio-balloon-pci,id={BALLOON_ID}", self.balloon_options, thread]))
         clock = _TCG_KERNEL_ARGS if self.accel == "tcg" else ""
-        kernel_args = " ".join(filter(None, ["console=ttyS0 root=/dev/vda ro quiet panic=-1", clock, self.append]))
+        # udev in a distribution's initramfs would call the network card otherwise.
+        names = "net.ifnames=0" if self.initrd else ""
+        words = ["console=ttyS0 root=/dev/vda ro quiet panic=-1", names, clock, self.append]
+        kernel_args = " ".join(filter(None, words))
         return [
             str(self.binary),
             *("-name", self.name),
@@ -154,6 +159,7 @@ class QemuSpec(Extras):
             *(("-sandbox", _SANDBOX) if self.sandbox else ()),
             *(word for folder in self.firmware for word in ("-L", str(folder))),
             *("-kernel", str(self.kernel)),
+            *(("-initrd", str(self.initrd)) if self.initrd else ()),
             *("-append", kernel_args),
             *("-drive", f"if=none,id=root,file={_comma(self.rootfs)},format=raw,readonly=on"),
             *("-device", "virtio-blk-pci,drive=root"),

@@ -52,14 +52,13 @@ def installed(wheel, tmp_path_factory):
 
 def test_the_wheel_carries_what_the_checkout_has(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
-    tracked = run(
-        "git", "-C", str(_ROOT), "ls-files", "kernel_patches", "qemu_patches", "guest_agent", "fastballoon_cli"
-    )
+    folders = {"kernel_patches", "qemu_patches", "guest_agent", "guest_module", "fastballoon_cli"}
+    tracked = run("git", "-C", str(_ROOT), "ls-files", *sorted(folders))
     wanted = {name for name in tracked.split() if (_ROOT / name).is_file()}
     assert wanted - inside == set()
     # And nothing that would get in the way of other packages.
     tops = {name.split("/")[0] for name in inside if ".dist-info/" not in name}
-    assert tops == {"kernel_patches", "qemu_patches", "guest_agent", "fastballoon_cli"}
+    assert tops == folders
 
 
 def test_a_build_is_planned_away_from_the_checkout(installed):

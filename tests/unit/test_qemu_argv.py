@@ -37,6 +37,14 @@ def test_lays_out_the_command_line():
     assert "virtio-balloon-pci,id=balloon0,x-page-bitmap=on" in after(argv, "-device")
 
 
+def test_a_kernel_with_an_initramfs_has_its_network_card_where_the_guests_init_looks_for_it():
+    argv = spec(initrd=Path("/k/initrd")).argv()
+    assert after(argv, "-initrd") == ["/k/initrd"]
+    assert "net.ifnames=0" in after(argv, "-append")[0].split()
+    assert "-initrd" not in spec().argv()
+    assert "net.ifnames" not in after(spec().argv(), "-append")[0]
+
+
 def test_the_forwarded_port_is_open_to_this_host_only():
     (netdev,) = after(spec().argv(), "-netdev")
     assert "hostfwd=tcp:127.0.0.1:2222-:22" in netdev

@@ -93,6 +93,7 @@ class Bench:
             memory_bytes=self.memory_bytes,
             cpus=self.cpus,
             accel=self.accel,
+            guest=chosen.guest,
             kernel=chosen.kernel,
             qemu=chosen.qemu,
             balloon_options=chosen.balloon_options,

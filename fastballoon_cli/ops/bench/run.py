@@ -37,7 +37,7 @@ def run(bench: Bench, progress: Progress, keep: Callable[[BenchResult], None] = 
     check(bench)
     for variant in bench.chosen:
         build.qemu(build.Variant(VARIANTS[variant].qemu), progress)
-        build.kernel(build.Variant(VARIANTS[variant].kernel), progress)
+        build.guest_kernel(VARIANTS[variant].guest, build.Variant(VARIANTS[variant].kernel), progress)
     build.image(progress)
     _zero_image(bench, progress)
     cases = {variant: Case(variant) for variant in bench.chosen}

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fastballoon_cli.build import Distribution
+
 __all__ = ["CHOICES", "DEFAULTS", "VARIANTS", "Variant"]
 
 
@@ -10,6 +12,7 @@ class Variant:
     """A way to take a guest's memory.
 
     :ivar kernel, qemu: which builds.
+    :ivar guest: a distribution whose kernel it is, with our module or its own driver; empty for none.
     :ivar method: what guest and QEMU must have agreed on, ``page-bitmap`` or ``pfn``.
     :ivar pluggable: the memory is lent by virtio-mem, and a target is reached by unplugging.
     :ivar drops_cache: the guest drops its cache first.
@@ -19,6 +22,7 @@ class Variant:
 
     kernel: str
     qemu: str
+    guest: str = ""
     method: str = "pfn"
     balloon_options: str = ""
     pluggable: bool = False
@@ -40,7 +44,14 @@ VARIANTS = {
     "fast-drop": Variant(kernel="fast", qemu="fast", method="page-bitmap", drops_cache=True, skips_free=True),
     "fast-reclaim": Variant(kernel="fast", qemu="fast", method="page-bitmap", reclaims=True),
     "stock-drop": Variant(kernel="stock", qemu="stock", drops_cache=True),
+    **{
+        guest.value: Variant(guest=guest, kernel="fast", qemu="fast", method="page-bitmap", skips_free=True)
+        for guest in Distribution
+    },
+    **{f"{guest}-stock": Variant(guest=guest, kernel="stock", qemu="stock") for guest in Distribution},
 }
+
+_DISTRIBUTIONS = tuple(name for name, variant in VARIANTS.items() if variant.guest)
 
 #: Scenario -> the variants that it compares unless told otherwise.
 DEFAULTS = {
@@ -50,11 +61,11 @@ DEFAULTS = {
     "migrate": ("stock", "stock-hint", "fast"),
 }
 
-_MOVING = ("fast", "stock", "fast-pfn", "stock-reporting", "virtio-mem")
+_MOVING = ("fast", "stock", "fast-pfn", "stock-reporting", "virtio-mem", *_DISTRIBUTIONS)
 #: Scenario -> the variants that it can compare.
 CHOICES = {
     "inflate": _MOVING,
     "deflate": _MOVING,
     "drop-cache": (*_MOVING, "fast-drop", "fast-reclaim", "stock-drop"),
-    "migrate": ("fast", "stock", "stock-hint", "fast-drop", "stock-drop"),
+    "migrate": ("fast", "stock", "stock-hint", "fast-drop", "stock-drop", *_DISTRIBUTIONS),
 }
