@@ -28,6 +28,7 @@ VERBS = {
     "hello": "facts.hello",
     "memory": "facts.memory",
     "balloon": "facts.balloon",
+    "driver": "driver.driver",
     "vmstat": "facts.vmstat",
     "kernel_warnings": "facts.kernel_warnings",
     "compact": "memory.compact",

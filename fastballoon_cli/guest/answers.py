@@ -39,6 +39,10 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 def _or_none(inner: _Check) -> _Check:
     return lambda value: value is None or inner(value)
 
@@ -59,7 +63,8 @@ def _sizes(*wanted: str) -> _Check:
 
 
 _CHECKS: dict[str, _Check] = {
-    "hello": _fields(kernel=_text, thp=_or_none(_text), init_on_alloc=_or_none(lambda value: isinstance(value, bool))),
+    "hello": _fields(kernel=_text, thp=_or_none(_text), init_on_alloc=_or_none(_bool)),
+    "driver": _fields(version=_or_none(_text), installed=_bool, headers=_bool, secure_boot=_bool),
     "memory": _sizes("MemTotal", "MemFree", "MemAvailable", "Cached", "Shmem", "Buffers", "SReclaimable"),
     "balloon": _or_none(_sizes()),
     "vmstat": _sizes("oom_kill"),

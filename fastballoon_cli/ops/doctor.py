@@ -2,10 +2,8 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastballoon_cli import build
 from fastballoon_cli.build.packages import install_line, missing
@@ -17,11 +15,12 @@ from fastballoon_cli.machine.registry import Record
 from fastballoon_cli.machine.spec import SOCKET_PATH
 from fastballoon_cli.ops import status as vm_status
 from fastballoon_cli.ops import vm as vm_ops
+from fastballoon_cli.ops.findings import Check, Status
 from fastballoon_cli.progress import Progress, Silent
 from fastballoon_cli.qemu.features import abilities
 from fastballoon_cli.units import GIB, MIB, format_size
 
-__all__ = ["Check", "Status", "document", "examine"]
+__all__ = ["examine"]
 
 _BUILD = "fastballoon build"
 _BUILD_STOCK = "fastballoon build --variant stock"
@@ -39,28 +38,6 @@ _FEATURES = {
     "x-drop-cache": "dropping the guest's cache",
     "x-free-pages": "free pages",
 }
-
-
-class Status(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding.
-
-    :ivar found: what is there.
-    :ivar hint: how to mend it; None if nothing needs to be.
-    """
-
-    name: str
-    status: Status
-    found: str
-    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +85,6 @@ def examine(vm: str, progress: Progress) -> list[Check]:
         except OSError as e:
             checks.append(Check(name, Status.FAIL, f"cannot be found out: {e}"))
     return checks
-
-
-def document(checks: list[Check]) -> dict[str, Any]:
-    """Return the findings as they are printed with ``--json``."""
-    able = all(check.status is not Status.FAIL for check in checks)
-    return {"schema_version": 1, "operation": "doctor", "ok": able, "checks": [asdict(check) for check in checks]}
 
 
 def _plans() -> dict[str, build.Plan]:

@@ -101,8 +101,8 @@ def test_only_root_of_the_guest_is_served():
 
 def test_there_is_no_way_to_run_a_command():
     known = {
-        "hello", "memory", "balloon", "vmstat", "kernel_warnings", "compact", "drop_caches", "touch", "fragment",
-        "cache", "read_disk", "rewrite", "spin", "churn_start", "churn_finish", "churn_kill", "watch_start",
+        "hello", "memory", "balloon", "driver", "vmstat", "kernel_warnings", "compact", "drop_caches", "touch",
+        "fragment", "cache", "read_disk", "rewrite", "spin", "churn_start", "churn_finish", "churn_kill", "watch_start",
         "watch_finish", "offline_blocks", "fault_huge", "free_by_order", "take_start", "take_told", "take_end",
         "read_kcore", "swap_on",
     }  # fmt: skip

@@ -10,7 +10,8 @@ from fastballoon_cli.errors import PreconditionError, QmpError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import accel
 from fastballoon_cli.ops import doctor
-from fastballoon_cli.ops.doctor import Status, examine
+from fastballoon_cli.ops.doctor import examine
+from fastballoon_cli.ops.findings import Status, document
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu.features import Abilities, abilities
 
@@ -56,7 +57,7 @@ class _Usage:
 
 def found(vm="default"):
     checks = examine(vm, Silent())
-    return {check.name: check for check in checks}, doctor.document(checks)["ok"]
+    return {check.name: check for check in checks}, document(checks)["ok"]
 
 
 def nothing_built(machine):
