@@ -10,6 +10,8 @@ from fastballoon_cli.build.image import ImageArtifact, image, plan_image
 from fastballoon_cli.build.kernel import KernelArtifact, kernel, plan_kernel
 from fastballoon_cli.build.paths import series_dir
 from fastballoon_cli.build.qemu import QemuArtifact, QtestArtifact, plan_qemu, qemu, qtest
+from fastballoon_cli.build.qemu_package import plan_qemu_package, qemu_package
+from fastballoon_cli.build.tool_package import plan_tool_package, tool_package
 from fastballoon_cli.build.upstream_tests import UpstreamTests, upstream_tests
 from fastballoon_cli.build.variants import BOOTABLE, COMMON, Plan, Variant, variants_of
 from fastballoon_cli.build.zeros import zeros
@@ -35,9 +37,13 @@ __all__ = [
     "plan_image",
     "plan_kernel",
     "plan_qemu",
+    "plan_qemu_package",
+    "plan_tool_package",
     "qemu",
+    "qemu_package",
     "qtest",
     "series_dir",
+    "tool_package",
     "upstream_tests",
     "variants_of",
     "zeros",

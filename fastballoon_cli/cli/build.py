@@ -17,8 +17,8 @@ from fastballoon_cli.units import format_duration
 __all__ = ["build"]
 
 _PRODUCTS = ("kernel", "qemu", "image")
-#: Made only when they are asked for, as no guest that is built here needs them.
-_PACKAGES = ("guest-packages",)
+#: Made only when they are asked for, as no guest that is built here needs them: for guests, for hosts.
+_PACKAGES = ("guest-packages", "tool-package", "qemu-package")
 
 
 @click.command()
@@ -34,7 +34,7 @@ _PACKAGES = ("guest-packages",)
 def build(ctx: Context, /, product: str | None, variant: str, guest: str | None, dry_run: bool) -> None:
     """Fetch, patch and build what a guest needs: PRODUCT, or all that there are of the variant.
 
-    PRODUCT packages makes Debian packages, for guests that are not built here.
+    PRODUCT packages makes Debian packages, for guests and hosts that are not built here.
 
     What was built before is found again; it can be interrupted at any time.
 
@@ -73,6 +73,8 @@ def _plan(product: str, variant: Variant, guest: str | None) -> Plan:
         "qemu": lambda: builds.plan_qemu(variant),
         "image": builds.plan_image,
         "guest-packages": builds.plan_guest_packages,
+        "tool-package": builds.plan_tool_package,
+        "qemu-package": builds.plan_qemu_package,
     }
     return planners[product]()
 
@@ -83,6 +85,8 @@ def _make(product: str, variant: Variant, guest: str | None, ctx: Context) -> Pa
         "qemu": lambda: builds.qemu(variant, ctx.output).dir,
         "image": lambda: builds.image(ctx.output).dir,
         "guest-packages": lambda: builds.guest_packages(ctx.output).dir,
+        "tool-package": lambda: builds.tool_package(ctx.output),
+        "qemu-package": lambda: builds.qemu_package(ctx.output),
     }
     return makers[product]()
 

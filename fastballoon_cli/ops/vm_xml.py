@@ -16,6 +16,8 @@ from fastballoon_cli.qemu.features import abilities
 __all__ = ["Prepared", "prepare"]
 
 _DEVICE = "virtio-balloon-pci"
+#: Of the package qemu-system-x86-fastballoon.
+_INSTALLED = Path("/usr/bin/qemu-system-x86_64-fastballoon")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def prepare(uri: str, name: str, *, emulator: Path | None, apply: bool, progress
 
     :param uri: as virsh takes it; nothing for libvirt's own default.
     :param emulator: a QEMU with the series, on the domain's host; None for the domain's own if it has it, or else
-        the one that was built here.
+        the package's, or else the one that was built here.
     :param apply: have libvirt define the domain with it; what runs goes on as it is.
     :raise PreconditionError: there is no such domain, no balloon in it, or no QEMU with the series; or that QEMU lacks
         what the domain has, and libvirt does not define it so.
@@ -49,7 +51,7 @@ def prepare(uri: str, name: str, *, emulator: Path | None, apply: bool, progress
     if connection.local:
         own = domain.emulator()
         if emulator is None and not (own and _has_series(own)):
-            emulator, firmware = _built()
+            emulator, firmware = _ours()
         try:
             features = _features(emulator or own or Path())
         except QmpError as e:
@@ -99,12 +101,16 @@ def _has_series(emulator: Path) -> bool:
         return False
 
 
-def _built() -> tuple[Path, tuple[Path, ...]]:
+def _ours() -> tuple[Path, tuple[Path, ...]]:
+    """Return a QEMU with the series, and the folders of its firmware where it does not know them."""
+    if _INSTALLED.exists():
+        return _INSTALLED, ()
     fast = build.Variant.FAST
     if not build.plan_qemu(fast).cached:
         raise PreconditionError(
             "no QEMU with fastballoon's series has been built here",
-            hint="fastballoon build qemu; or name one that is installed: --emulator PATH",
+            hint="install the package qemu-system-x86-fastballoon, or: fastballoon build qemu; or name one: --emulator "
+            "PATH",
         )
     built = build.qemu(fast, Silent())
     return built.binary, tuple(built.firmware)
