@@ -35,10 +35,10 @@ def _command(
         "--dpkgopt=force-unsafe-io",
         *(f"--include={package}" for package in chroot.packages),
         *options,
-        '--customize-hook=mkdir -p "$1/work/out"',
-        f"--customize-hook=copy-in {things} /work",
-        f'--customize-hook=chroot "$1" sh -eu /work/{script.name}',
-        f"--customize-hook=copy-out /work/out {into}",
+        '--customize-hook=mkdir -p "$1/build/out"',
+        f"--customize-hook=copy-in {things} /build",
+        f'--customize-hook=chroot "$1" sh -eu /build/{script.name}',
+        f"--customize-hook=copy-out /build/out {into}",
         *(chroot.suite, "/dev/null", *(source_line(mirror, suite) for suite in (chroot.suite, *chroot.further))),
     ]
 
@@ -46,8 +46,8 @@ def _command(
 def run_in_chroot(chroot: Chroot, script: Path, bring: Sequence[Path], into: Path, work: Job, *, what: str) -> None:
     """Run a script in a Debian that is made for it.
 
-    :param script: for ``sh``; what it is to leave goes to ``/work/out``.
-    :param bring: files and folders that it finds in ``/work``.
+    :param script: for ``sh``; what it is to leave goes to ``/build/out``.
+    :param bring: files and folders that it finds in ``/build``.
     :param into: a folder of the caller's for all of this; gets a folder ``out`` with what the script left.
     :param what: that the script makes, for a message.
     :raise PreconditionError: mmdebstrap is missing.

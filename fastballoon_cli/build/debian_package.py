@@ -15,7 +15,7 @@ SUITE = "trixie"
 _DATE = "Sun, 01 Nov 2026 00:00:00 +0000"
 
 _SCRIPT = """\
-cd /work/source
+cd /build/source
 dpkg-buildpackage --no-sign --build=binary
 cd ..
 # The project has no address for mail.

@@ -1,9 +1,9 @@
 # Runs as root in a Debian 13 that is made for it: what a host's user does with the packages, from their installation to
-# their removal. /work has the packages, a domain and what it boots; what is found out goes to /work/out.
+# their removal. /build has the packages, a domain and what it boots; what is found out goes to /build/out.
 export DEBIAN_FRONTEND=noninteractive LIBVIRT_DEFAULT_URI=qemu:///system
 
 everything() {
-    find / -xdev \( -path /work -o -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log \
+    find / -xdev \( -path /build -o -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log \
         -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/libvirt -o -path /root \) -prune \
         -o -not -type d -not -name '*.pyc' -print | sort
 }
@@ -15,9 +15,9 @@ fb() {
 # What they depend on stays: only what they bring themselves is looked for.
 apt-get --yes install python3-qemu-qmp python3-click python3-cryptography python3-msgspec python3-paramiko python3-rich
 everything >/tmp/before
-apt-get --yes install /work/qemu-system-x86-fastballoon_*.deb /work/fastballoon_*.deb
+apt-get --yes install /build/qemu-system-x86-fastballoon_*.deb /build/fastballoon_*.deb
 everything >/tmp/with
-comm -13 /tmp/before /tmp/with >/work/out/brought
+comm -13 /tmp/before /tmp/with >/build/out/brought
 
 cat >>/etc/libvirt/qemu.conf <<'EOF'
 security_driver = "none"
@@ -29,33 +29,38 @@ cgroup_controllers = [ ]
 stdio_handler = "file"
 EOF
 mkdir -p /run/libvirt
+# A daemon that stays would keep this Debian from being removed.
+leave() {
+    virsh destroy d || true
+    kill "$(cat /run/libvirtd.pid)"
+}
+trap leave EXIT
 libvirtd --daemon
 until virsh version >/dev/null 2>&1; do sleep 0.1; done
 
-virsh define /work/domain.xml
+virsh define /build/domain.xml
 fb vm xml d --apply
-virsh dumpxml --inactive d >/work/out/domain.xml
+virsh dumpxml --inactive d >/build/out/domain.xml
 virsh start d
 # Its driver is there when it has booted.
-until fb --json --vm d inflate --target 256M >/work/out/inflated.json 2>/work/out/said; do
+until fb --json --vm d inflate --target 256M >/build/out/inflated.json 2>/build/out/said; do
     [ $((tries = ${tries:-0} + 1)) -lt 60 ]
     sleep 1
 done
-fb --json --vm d doctor --guest >/work/out/doctor.json
+fb --json --vm d doctor --guest >/build/out/doctor.json
 
 # The next version of both, which differs in its number, while the guest runs.
-for package in /work/qemu-system-x86-fastballoon_*.deb /work/fastballoon_*.deb; do
+for package in /build/qemu-system-x86-fastballoon_*.deb /build/fastballoon_*.deb; do
     dpkg-deb --raw-extract "$package" /tmp/next
     sed -i 's/^Version: .*/&+next/' /tmp/next/DEBIAN/control
     dpkg-deb --build --root-owner-group /tmp/next "/tmp/$(basename "$package" .deb)-next.deb"
     rm -r /tmp/next
 done
 apt-get --yes install /tmp/*-next.deb
-fb --json --vm d deflate >/work/out/deflated.json
+fb --json --vm d deflate >/build/out/deflated.json
 virsh destroy d
 virsh undefine d
-kill "$(cat /run/libvirtd.pid)"
 
 apt-get --yes purge qemu-system-x86-fastballoon fastballoon
 everything >/tmp/after
-comm -13 /tmp/before /tmp/after | grep fastballoon >/work/out/left || true
+comm -13 /tmp/before /tmp/after | grep fastballoon >/build/out/left || true

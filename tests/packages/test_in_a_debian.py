@@ -28,8 +28,8 @@ DOMAIN = """
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
-    <kernel>/work/bzImage</kernel>
-    <initrd>/work/initrd</initrd>
+    <kernel>/build/bzImage</kernel>
+    <initrd>/build/initrd</initrd>
     <cmdline>console=ttyS0 root=/dev/vda ro quiet panic=-1 net.ifnames=0</cmdline>
   </os>
   <features><acpi/></features>
@@ -37,12 +37,12 @@ DOMAIN = """
   <devices>
     <disk type='file' device='disk'>
       <driver name='qemu' type='raw'/>
-      <source file='/work/root.erofs'/>
+      <source file='/build/root.erofs'/>
       <target dev='vda' bus='virtio'/>
       <readonly/>
     </disk>
     <controller type='usb' model='qemu-xhci'/>
-    <serial type='file'><source path='/work/out/console' append='on'/><target port='0'/></serial>
+    <serial type='file'><source path='/build/out/console' append='on'/><target port='0'/></serial>
     <graphics type='vnc' autoport='yes'/>
     <video><model type='virtio'/></video>
     <memballoon model='virtio'/>

@@ -88,7 +88,7 @@ def test_a_debian_that_cannot_be_had_is_told_from_a_script_that_fails_in_it(in_c
     assert "cannot install Debian for the thing: Failed to fetch" in unreachable.message
     assert "check the network" in unreachable.hint
 
-    hook = "I: running --customize-hook in shell: chroot $1 sh -eu /work/make-it"
+    hook = "I: running --customize-hook in shell: chroot $1 sh -eu /build/make-it"
     ours = in_chroot(f"echo '{hook}'", "echo 'make: *** [x] Error 2'")
     assert ours.message == "cannot make the thing: a script of ours failed"
     assert "make: *** [x] Error 2" in ours.details

@@ -5,16 +5,16 @@ release=$(ls /lib/modules)
 # Few and small, as a guest without KVM unpacks it. The root file system has no modules, so what it needs is loaded here.
 echo MODULES=list >/etc/initramfs-tools/conf.d/fastballoon
 echo COMPRESS=gzip >>/etc/initramfs-tools/conf.d/fastballoon
-cat /work/initramfs-modules >>/etc/initramfs-tools/modules
+cat /build/initramfs-modules >>/etc/initramfs-tools/modules
 
 update-initramfs -c -k "$release"
-cp "/boot/initrd.img-$release" /work/out/initrd-stock
+cp "/boot/initrd.img-$release" /build/out/initrd-stock
 
-apt-get --yes --no-install-recommends install /work/fastballoon-dkms_*.deb
+apt-get --yes --no-install-recommends install /build/fastballoon-dkms_*.deb
 module=$(modinfo -k "$release" -F filename virtio_balloon)
 case $module in
-*/updates/dkms/*.ko) cp "$module" /work/out ;;
-*/updates/dkms/*.ko.xz) xz -dc "$module" >/work/out/virtio_balloon.ko ;;
+*/updates/dkms/*.ko) cp "$module" /build/out ;;
+*/updates/dkms/*.ko.xz) xz -dc "$module" >/build/out/virtio_balloon.ko ;;
 *)
     cat /var/lib/dkms/fastballoon/*/build/make.log
     exit 1
@@ -22,7 +22,7 @@ case $module in
 esac
 
 update-initramfs -u -k "$release"
-cp "/boot/initrd.img-$release" /work/out/initrd
-cp "/boot/vmlinuz-$release" /work/out/bzImage
-cp "/boot/config-$release" /work/out/config
-echo "$release" >/work/out/release
+cp "/boot/initrd.img-$release" /build/out/initrd
+cp "/boot/vmlinuz-$release" /build/out/bzImage
+cp "/boot/config-$release" /build/out/config
+echo "$release" >/build/out/release
