@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from fastballoon_cli.cli.output import Output
+from fastballoon_cli.cli.parameter import ParamType
 from fastballoon_cli.errors import FastballoonError, UsageError
 from fastballoon_cli.guest.login import Login
 from fastballoon_cli.libvirt.connection import virsh
@@ -115,7 +116,7 @@ def one_at_a_time() -> UsageError:
 pass_context = click.make_pass_decorator(Context)
 
 
-class _Quantity(click.ParamType[_T]):
+class _Quantity(ParamType[_T]):
     def __init__(self, name: str, parse: Callable[[str], _T]) -> None:
         self.name, self._parse = name, parse
 

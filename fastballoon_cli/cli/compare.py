@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fastballoon_cli.cli.common import Context, pass_context
+from fastballoon_cli.cli.parameter import ParamType
 from fastballoon_cli.errors import RegressionError, UsageError
 from fastballoon_cli.results.bench import BenchResult
 from fastballoon_cli.results.compare import MIN_SAMPLES, Comparison
@@ -21,7 +22,7 @@ __all__ = ["compare"]
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
-class _Share(click.ParamType[float]):
+class _Share(ParamType[float]):
     name = "share"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
