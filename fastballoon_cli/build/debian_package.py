@@ -1,11 +1,13 @@
 """Debian packages of a source that lies in a folder: built and checked in a Debian of their own."""
 
+import shutil
 from pathlib import Path
 
 from fastballoon_cli import __version__
 from fastballoon_cli.build.chroot import Chroot, run_in_chroot
 from fastballoon_cli.build.job import Job
 from fastballoon_cli.build.paths import checkout_dir
+from fastballoon_cli.build.store import Inputs, publish
 from fastballoon_cli.errors import BuildError
 
 __all__ = ["SUITE", "build_packages", "describe", "packaging", "write_changelog"]
@@ -54,16 +56,19 @@ def write_changelog(source: Path, name: str, version: str = __version__) -> None
     )
 
 
-def build_packages(scratch: Path, needs: tuple[str, ...], work: Job, *, what: str) -> list[Path]:
-    """Build what ``scratch/source`` is the source of.
+def build_packages(kind: str, inputs: Inputs, scratch: Path, needs: tuple[str, ...], work: Job, *, what: str) -> None:
+    """Build what ``scratch/source`` is the source of, and keep the packages as an artifact.
 
+    :param kind, inputs: of the artifact.
     :param scratch: a folder of the caller's for all of this.
     :param needs: packages that the build needs.
-    :param what: is built, for a message.
-    :return: the packages.
+    :param what: is built, for messages.
     :raise BuildError: a package cannot be had, the build failed, or lintian has found something.
     """
+    work.progress.step(f"make {what}")
     script = scratch / "make-packages"
     script.write_text(_SCRIPT)
     run_in_chroot(_chroot(needs), script, [scratch / "source"], scratch, work, what=what)
-    return sorted((scratch / "out").glob("*.deb"))
+    with publish(kind, SUITE, inputs, {}) as folder:
+        for package in (scratch / "out").glob("*.deb"):
+            shutil.copyfile(package, folder / package.name)

@@ -3,15 +3,15 @@
 import shutil
 from collections.abc import Mapping
 from enum import StrEnum
-from importlib import resources
 
 from fastballoon_cli.build.chroot import Chroot, run_in_chroot
 from fastballoon_cli.build.guest_packages import GuestPackages, cached_guest_packages, guest_packages
+from fastballoon_cli.build.image import guest_file
 from fastballoon_cli.build.job import job
 from fastballoon_cli.build.kernel import KernelArtifact, kernel, plan_kernel
-from fastballoon_cli.build.paths import work_root
 from fastballoon_cli.build.store import Inputs, find, key_of, publish, read_meta
 from fastballoon_cli.build.variants import Plan, Variant
+from fastballoon_cli.build.workdir import scratch_folder
 from fastballoon_cli.errors import UsageError
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import GIB
@@ -91,13 +91,10 @@ def _make(distribution: Distribution, variant: Variant, progress: Progress) -> K
     with job(f"kernel-{distribution}", f"building kernel-{distribution}", progress, need_bytes=_NEED) as work:
         if done := _cached(distribution, variant, packages):
             return done
-        scratch = work_root() / f"distribution-{distribution}"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        try:
+        with scratch_folder(f"distribution-{distribution}") as scratch:
             progress.step(f"install the kernel of {distribution}, and the module for it")
             for name in (_SCRIPT, _MODULES):
-                (scratch / name).write_bytes(_guest_file(name))
+                (scratch / name).write_bytes(guest_file(name))
             bring = [scratch / _MODULES, packages.dkms]
             run_in_chroot(
                 _CHROOTS[distribution], scratch / _SCRIPT, bring, scratch, work, what=f"the kernel of {distribution}"
@@ -106,8 +103,6 @@ def _make(distribution: Distribution, variant: Variant, progress: Progress) -> K
             with publish("kernel", distribution, _inputs(distribution, packages), {"release": release}) as folder:
                 for made in (scratch / "out").iterdir():
                     shutil.copyfile(made, folder / made.name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     done = _cached(distribution, variant, packages)
     assert done is not None
     return done
@@ -130,14 +125,10 @@ def _cached(distribution: Distribution, variant: Variant, packages: GuestPackage
     return KernelArtifact(folder, folder / "bzImage", meta["release"], series, key, folder / _INITRD[variant])
 
 
-def _guest_file(name: str) -> bytes:
-    return (resources.files("fastballoon_cli.build") / "guest_files" / name).read_bytes()
-
-
 def _inputs(distribution: Distribution, packages: GuestPackages) -> Inputs:
     return {
         "recipe": _RECIPE,
         "chroot": repr(_CHROOTS[distribution]),
         "packages": packages.key,
-        **{name: _guest_file(name).decode() for name in (_SCRIPT, _MODULES)},
+        **{name: guest_file(name).decode() for name in (_SCRIPT, _MODULES)},
     }

@@ -1,6 +1,5 @@
 """The packages for guests: made in a Debian of their own, of the series and of ``guest_module``."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +7,10 @@ from fastballoon_cli.build import module, sources
 from fastballoon_cli.build.debian_package import SUITE, build_packages, describe, write_changelog
 from fastballoon_cli.build.devtree import patched_tree
 from fastballoon_cli.build.job import job
-from fastballoon_cli.build.paths import work_root
 from fastballoon_cli.build.series import Series, load_series
-from fastballoon_cli.build.store import Inputs, find, key_of, publish
+from fastballoon_cli.build.store import Inputs, find, key_of
 from fastballoon_cli.build.variants import Plan, source_inputs
+from fastballoon_cli.build.workdir import scratch_folder
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import GIB
 
@@ -53,19 +52,10 @@ def guest_packages(progress: Progress) -> GuestPackages:
             return done
         tree = patched_tree(series, work)
         source = sources.obtain(series, work)
-        scratch = work_root() / "guest-packages"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        try:
+        with scratch_folder("guest-packages") as scratch:
             module.assemble(series, tree, scratch / "source", work)
             write_changelog(scratch / "source", "fastballoon-guest")
-            progress.step(f"make {_WHAT}")
-            made = build_packages(scratch, _NEEDS, work, what=_WHAT)
-            with publish("guest-packages", SUITE, _inputs(series, source), {}) as folder:
-                for package in made:
-                    shutil.copyfile(package, folder / package.name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            build_packages("guest-packages", _inputs(series, source), scratch, _NEEDS, work, what=_WHAT)
     done = _cached(series)
     assert done is not None
     return done

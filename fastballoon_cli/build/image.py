@@ -20,7 +20,7 @@ from fastballoon_cli.process import paste
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import GIB
 
-__all__ = ["ImageArtifact", "image", "plan_image"]
+__all__ = ["ImageArtifact", "guest_file", "image", "plan_image"]
 
 #: Raised when what this module does changes what comes out.
 _RECIPE = 1
@@ -87,14 +87,15 @@ def plan_image() -> Plan:
     return Plan("image", None, [paste(debootstrap), paste(_unpack_command(scratch)), paste(_pack_command(scratch))])
 
 
-def _guest_file(name: str) -> bytes:
+def guest_file(name: str) -> bytes:
+    """Return a file of ours for guests."""
     return (resources.files("fastballoon_cli.build") / "guest_files" / name).read_bytes()
 
 
 def _inputs() -> Inputs:
     digest = hashlib.sha256()
     for name in _FILES:
-        digest.update(_guest_file(name))
+        digest.update(guest_file(name))
     return {
         "recipe": _RECIPE,
         "suite": _SUITE,
@@ -178,7 +179,7 @@ def _furnish(root: Path) -> None:
     for name, (place, mode) in _FILES.items():
         path = root / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_guest_file(name))
+        path.write_bytes(guest_file(name))
         path.chmod(mode)
     (root / "root/.ssh").mkdir(mode=0o700, parents=True)
 

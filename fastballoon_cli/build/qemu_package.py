@@ -10,10 +10,10 @@ from fastballoon_cli.build.debian_package import SUITE, build_packages, describe
 from fastballoon_cli.build.devtree import patched_tree
 from fastballoon_cli.build.git import git
 from fastballoon_cli.build.job import Job, job
-from fastballoon_cli.build.paths import work_root
 from fastballoon_cli.build.series import Series, load_series
-from fastballoon_cli.build.store import Inputs, find, folder_sha256, key_of, publish
+from fastballoon_cli.build.store import Inputs, find, folder_sha256, key_of
 from fastballoon_cli.build.variants import Plan, source_inputs
+from fastballoon_cli.build.workdir import scratch_folder
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import GIB
 
@@ -37,18 +37,9 @@ def qemu_package(progress: Progress) -> Path:
             return done
         tree = patched_tree(series, work)
         source = sources.obtain(series, work)
-        scratch = work_root() / "qemu-package"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        try:
+        with scratch_folder("qemu-package") as scratch:
             _lay_out(series, source, tree, scratch / "source", work)
-            progress.step(f"make {_WHAT}")
-            made = build_packages(scratch, _build_depends(), work, what=_WHAT)
-            with publish("qemu-package", SUITE, _inputs(series, source), {}) as folder:
-                for package in made:
-                    shutil.copyfile(package, folder / package.name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            build_packages("qemu-package", _inputs(series, source), scratch, _build_depends(), work, what=_WHAT)
     done = _cached(series)
     assert done is not None
     return done

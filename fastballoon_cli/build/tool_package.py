@@ -5,9 +5,10 @@ from pathlib import Path
 
 from fastballoon_cli.build.debian_package import SUITE, build_packages, describe, packaging, write_changelog
 from fastballoon_cli.build.job import job
-from fastballoon_cli.build.paths import checkout_dir, work_root
-from fastballoon_cli.build.store import Inputs, find, folder_sha256, key_of, publish
+from fastballoon_cli.build.paths import checkout_dir
+from fastballoon_cli.build.store import Inputs, find, folder_sha256, key_of
 from fastballoon_cli.build.variants import Plan
+from fastballoon_cli.build.workdir import scratch_folder
 from fastballoon_cli.progress import Progress
 from fastballoon_cli.units import GIB
 
@@ -29,23 +30,14 @@ def tool_package(progress: Progress) -> Path:
     inputs = _inputs()
     if done := find("tool-package", SUITE, key_of(inputs)):
         return done
-    with job("tool-package", "building tool-package", progress, need_bytes=_NEED_BYTES) as work:
-        scratch = work_root() / "tool-package"
-        shutil.rmtree(scratch, ignore_errors=True)
+    building = job("tool-package", "building tool-package", progress, need_bytes=_NEED_BYTES)
+    with building as work, scratch_folder("tool-package") as scratch:
         source = scratch / "source"
-        source.mkdir(parents=True)
-        try:
-            for part in _PARTS:
-                shutil.copytree(checkout_dir() / part, source / part, ignore=shutil.ignore_patterns(*_PASSING))
-            shutil.copytree(packaging("tool"), source / "debian")
-            write_changelog(source, "fastballoon")
-            progress.step(f"make {_WHAT}")
-            made = build_packages(scratch, _NEEDS, work, what=_WHAT)
-            with publish("tool-package", SUITE, inputs, {}) as folder:
-                for package in made:
-                    shutil.copyfile(package, folder / package.name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        for part in _PARTS:
+            shutil.copytree(checkout_dir() / part, source / part, ignore=shutil.ignore_patterns(*_PASSING))
+        shutil.copytree(packaging("tool"), source / "debian")
+        write_changelog(source, "fastballoon")
+        build_packages("tool-package", inputs, scratch, _NEEDS, work, what=_WHAT)
     done = find("tool-package", SUITE, key_of(inputs))
     assert done is not None
     return done

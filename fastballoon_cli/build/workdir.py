@@ -6,10 +6,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastballoon_cli.build.job import ran_out_of_space
-from fastballoon_cli.build.paths import work_dir
+from fastballoon_cli.build.paths import work_dir, work_root
 from fastballoon_cli.errors import BuildError
 
-__all__ = ["building"]
+__all__ = ["building", "scratch_folder"]
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """Yield an empty folder that is gone afterwards; to be called under the lock of what it is for."""
+    folder = work_root() / name
+    shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
