@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from fastballoon_cli.errors import FastballoonError, InterruptedByUser, as_error
 from fastballoon_cli.progress import Progress
-from fastballoon_cli.signals import obey_parent
+from fastballoon_cli.signals import blocked_signals, obey_parent
 
 __all__ = ["run_all", "run_apart"]
 
@@ -37,7 +37,6 @@ _UPDATE_SECONDS = 0.1
 _NUMBER = struct.Struct("!i")
 _NONE = -1
 _CHUNK = 1 << 16
-_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM}
 _ONCE_MORE = "run it again"
 
 
@@ -164,8 +163,7 @@ class _Crew(Generic[_T]):
 
     def _fork(self, size: int) -> None:
         # A child must be known before there is anything to tell it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
+        with blocked_signals():
             while len(self._children) < size:
                 try:
                     self._children.append(self._forked())
@@ -173,8 +171,6 @@ class _Crew(Generic[_T]):
                     if not self._children:
                         raise
                     return  # this user has no more processes, or the host no more memory: some do the work of all
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _forked(self) -> _Child:
         parent = os.getpid()

@@ -4,10 +4,14 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["interrupt_on_signals", "obey_parent"]
+__all__ = ["blocked_signals", "interrupt_on_signals", "obey_parent", "signal_mask"]
 
+#: Whatever ends the tool, and the alarm by which it is ended once more.
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM})
 _AGAIN_SECONDS = 0.01
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -41,6 +45,26 @@ def obey_parent(parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)  # it has gone before that, and nothing is begun
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGALRM})
+
+
+@contextmanager
+def blocked_signals() -> Iterator[Set[int]]:
+    """Have each signal that ends the tool wait; yields the mask from before, for :func:`signal_mask`.
+
+    For what would be left in pieces by an exception out of nowhere. Holds for the calling thread.
+    """
+    with signal_mask(signal.pthread_sigmask(signal.SIG_BLOCK, ()) | _ENDING) as before:
+        yield before
+
+
+@contextmanager
+def signal_mask(mask: Set[int]) -> Iterator[Set[int]]:
+    """Have the calling thread block exactly these signals; yields which it blocked before, as it does afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _keep_what_python_drops() -> None:

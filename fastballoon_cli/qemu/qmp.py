@@ -3,20 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate, StateError
 from qemu.qmp.qmp_client import GreetingError
 
 from fastballoon_cli.errors import QmpError, VmLostError
 from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
+from fastballoon_cli.signals import blocked_signals, signal_mask
 
 __all__ = ["MonitorBusyError", "Qmp", "connect_when_ready"]
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 _GREETINGS = 3
 
@@ -46,7 +48,7 @@ class Qmp(Monitor):
         self._runner = asyncio.Runner()
         self._client = QMPClient("fastballoon")
         try:
-            self._run(self._connect(socket, greeting))
+            self._run(self._connect, socket, greeting)
         except BaseException:
             self._runner.close()
             raise
@@ -55,7 +57,7 @@ class Qmp(Monitor):
         self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float | None = None
     ) -> Any:
         """Run a command and return its answer, see :meth:`Monitor.execute`."""
-        return self._run(self._execute(command, arguments, timeout or self._timeout))
+        return self._run(self._execute, command, arguments, timeout or self._timeout)
 
     def execute_until(
         self,
@@ -67,7 +69,7 @@ class Qmp(Monitor):
         timeout: float,
     ) -> dict[str, Any]:
         """Run a command and wait for its end, see :meth:`Monitor.execute_until`."""
-        return self._run(self._execute_until(command, arguments, event, ends, timeout))
+        return self._run(self._execute_until, command, arguments, event, ends, timeout)
 
     @contextmanager
     def listening(self, *names: str) -> Iterator[Callable[[], tuple[Mapping[str, Any], ...]]]:
@@ -84,17 +86,19 @@ class Qmp(Monitor):
             return
         self._closed = True
         try:
-            self._run(self._disconnect())
+            self._run(self._disconnect)
         finally:
             self._runner.close()
 
-    def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
+    def _run(self, call: Callable[_P, Coroutine[Any, Any, _T]], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run a call to its end.
 
         :raise KeyboardInterrupt: Ctrl-C came meanwhile. That cancels the task, and a task that ends with an exception
-            forgets that it was cancelled; one that returns does not.
+            forgets that it was cancelled; one that returns does not. Signals wait while the loop has no handler for
+            them yet: it would be left in pieces.
         """
-        result, error = self._runner.run(_outcome(call))
+        with blocked_signals() as mask:
+            result, error = self._runner.run(_outcome(call(*args, **kwargs), mask))
         if error:
             raise error
         return cast("_T", result)
@@ -185,12 +189,13 @@ class Qmp(Monitor):
             pass  # there is nobody left to say goodbye to
 
 
-async def _outcome(call: Coroutine[Any, Any, _T]) -> tuple[_T | None, Exception | None]:
-    """Return what a call returns, and what it raises."""
-    try:
-        return await call, None
-    except Exception as e:
-        return None, e
+async def _outcome(call: Coroutine[Any, Any, _T], mask: Set[int]) -> tuple[_T | None, Exception | None]:
+    """Return what a call returns, and what it raises; signals are let in meanwhile."""
+    with signal_mask(mask):
+        try:
+            return await call, None
+        except Exception as e:
+            return None, e
 
 
 def connect_when_ready(socket: Path, *, deadline: float, alive: Callable[[], None]) -> Qmp:

@@ -100,6 +100,27 @@ def work():
 sys.exit(__main__.main(["--json", "work"]))
 """
 
+#: The tool at a command that connects to a monitor, and is told to end while the event loop for that is half made.
+_AS_A_LOOP_IS_MADE = """
+import asyncio, signal, sys
+from pathlib import Path
+from fastballoon_cli import __main__, cli
+from fastballoon_cli.qemu import qmp
+
+make = asyncio.SelectorEventLoop.__init__
+
+def interrupted(loop, *words):
+    signal.raise_signal(int(sys.argv[1]))
+    make(loop, *words)
+
+@cli.root.command("work")
+def work():
+    asyncio.SelectorEventLoop.__init__ = interrupted
+    qmp.Qmp(Path(sys.argv[2]))
+
+sys.exit(__main__.main(["--json", "work"]))
+"""
+
 
 class Slow(FakeQemu):
     """A guest that gives nothing for now."""
@@ -153,6 +174,7 @@ def ended(process, code):
     out, err = process.communicate(timeout=_SECONDS)
     assert process.returncode == code, out + err
     assert "Traceback" not in err
+    assert "never awaited" not in err
     return json.loads(out)
 
 
@@ -262,6 +284,12 @@ def test_what_it_starts_can_be_interrupted_as_ever(start, tmp_path):
 def test_it_is_not_lost_where_a_monitor_is_not_there_yet(start, tmp_path, number):
     """A start tries to connect until QEMU has made its monitor, and may be interrupted as one of the tries fails."""
     tool = start(sys.executable, "-c", _AS_A_TRY_FAILS, int(number), tmp_path / "qmp.sock", background=False)
+    assert ended(tool, 130)["error"]["message"] == "interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_event_loop_is_not_left_half_made(slow, start, number):
+    tool = start(sys.executable, "-c", _AS_A_LOOP_IS_MADE, int(number), slow.record.spec.qmp_socket, background=False)
     assert ended(tool, 130)["error"]["message"] == "interrupted"
 
 
