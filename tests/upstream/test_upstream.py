@@ -22,13 +22,17 @@ _MIGRATION = "migration-test"
 _CASE = re.compile(r"^(ok|not ok) \d+ (/\S+)(.*)$")
 #: For one program, but the migrations: on two busy cores the slowest takes minutes.
 _SECONDS = 1200
-#: It asks every query without knowing which ones need a device; of ours only the program of the series knows that.
-_OURS = {
-    "qmp-cmd-test": [
-        word
-        for name in ("x-query-balloon-drop-cache", "x-query-balloon-free-pages")
-        for word in ("-s", f"/x86_64/qmp/{name}")
-    ]
+#: Cases that are left out, and why.
+_LEFT_OUT = {
+    "qmp-cmd-test": (
+        ["/x86_64/qmp/x-query-balloon-drop-cache", "/x86_64/qmp/x-query-balloon-free-pages"],
+        "asks every query without a device; which of ours need one, only the program of the series knows",
+    ),
+    "cdrom-test": (
+        ["/x86_64/cdrom/boot/am53c974", "/x86_64/cdrom/boot/dc390"],
+        "Debian 12's SeaBIOS (1.16.2) hangs at these controllers, with the unmodified QEMU as well",
+    ),
+    "pxe-test": (["/x86_64/pxe"], "the builds have no boot ROMs of network cards"),
 }
 _MIGRATION_SECONDS = 600
 
@@ -113,10 +117,14 @@ def test_all_qtests_but_the_migrations(upstream):
     found, passed = [], 0
     for program in sorted(upstream.tests.programs):
         if program != _MIGRATION:
-            worse, ran = _worse(upstream, program, *_OURS.get(program, ()), script="fast", seconds=_SECONDS)
+            left_out, why = _LEFT_OUT.get(program, ([], ""))
+            skip = [word for case in left_out for word in ("--skip-prefix", case)]
+            worse, ran = _worse(upstream, program, *skip, script="fast", seconds=_SECONDS)
             found += [worse] if worse else []
             passed += len(ran.passed)
             _LOG.info(f"{program}: {len(ran.passed)} passed, {len(ran.skipped)} skipped")
+            for case in left_out:
+                _LOG.info(f"{case}: left out, as {why}")
     assert found == []
     assert passed >= 300
 
