@@ -70,11 +70,13 @@ def answer(line: str, find: Callable[[str], Callable[..., Any]], send: Callable[
 
     :param find: as :func:`function_of`.
     """
+    number = None
     try:
         request = json.loads(line)
-        number, verb, arguments = request["id"], find(request["verb"]), request.get("arguments", {})
+        number = request["id"]
+        verb, arguments = find(request["verb"]), request.get("arguments", {})
     except (ValueError, KeyError, TypeError) as e:
-        send({"id": None, "error": f"bad request: {e!r}"})
+        send({"id": number, "error": f"bad request: {e!r}"})
         return
     try:
         result = verb(lambda done: send({"id": number, "progress": done}), **arguments)

@@ -16,7 +16,7 @@ from fastballoon_cli.units import GIB
 
 __all__ = ["GuestPackages", "cached_guest_packages", "guest_packages", "plan_guest_packages"]
 
-_NEEDS = ("dh-dkms",)
+_NEEDS = ("dh-dkms", "dh-python", "python3")
 _NEED_BYTES = 4 * GIB
 _WHAT = "the guest's packages"
 

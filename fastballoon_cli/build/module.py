@@ -32,14 +32,22 @@ SHARED = {
 }
 
 
+_PASSING = ("__pycache__",)
+
+
 def own_dir() -> Path:
     """Return the folder of what the module has of its own: in the checkout, or as a wheel has installed it."""
     return checkout_dir() / "guest_module"
 
 
+def _agent_dir() -> Path:
+    """Return the folder of the agent, of which the guest's package has a part."""
+    return checkout_dir() / "guest_agent"
+
+
 def own_sha256() -> str:
-    """Return the sum over names and contents of what the module has of its own."""
-    return folder_sha256(own_dir(), without=("__pycache__",))
+    """Return the sum over names and contents of what is not of the series."""
+    return "".join(folder_sha256(folder, without=_PASSING) for folder in (own_dir(), _agent_dir()))
 
 
 def assemble(series: Series, tree: Path, into: Path, work: Job) -> None:
@@ -48,7 +56,8 @@ def assemble(series: Series, tree: Path, into: Path, work: Job) -> None:
     :param tree: has the series on its branch, as :func:`fastballoon_cli.build.devtree.patched_tree` leaves it.
     :raise BuildError: the series lacks a file.
     """
-    shutil.copytree(own_dir(), into, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(own_dir(), into, ignore=shutil.ignore_patterns(*_PASSING))
+    shutil.copytree(_agent_dir(), into / "guest_agent", ignore=shutil.ignore_patterns(*_PASSING))
     for theirs, ours in SHARED.items():
         path = into / ours
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -143,6 +143,8 @@ def stop(ctx: Context, name: str | None, every: bool) -> None:
 @click.argument("name")
 @click.option("--qmp", "socket", required=True, type=click.Path(path_type=Path), metavar="SOCKET",
               help="A monitor of its QEMU that nobody else is at: -qmp unix:SOCKET,server=on,wait=off")  # fmt: skip
+@click.option("--agent", "agent_socket", type=click.Path(path_type=Path), metavar="SOCKET",
+              help="The socket of the port of fastballoon-guest, which nobody else is connected to.")  # fmt: skip
 @click.option("--qga", "qga_socket", type=click.Path(path_type=Path), metavar="SOCKET",
               help="The socket of QEMU's guest agent, which nobody else is connected to.")  # fmt: skip
 @login_options("its guest")
@@ -151,6 +153,7 @@ def attach(
     ctx: Context,
     name: str,
     socket: Path,
+    agent_socket: Path | None,
     qga_socket: Path | None,
     ssh: str | None,
     identity: Path | None,
@@ -159,8 +162,8 @@ def attach(
     """Give a VM that something else has started a name for --vm.
 
     Nothing about it changes. Its balloon is moved as any other's. What the guest has is told by fastballoon's agent
-    (--ssh), or by QEMU's guest agent (--qga); without them, or while they do not answer, it is read from the balloon's
-    statistics. Its monitor is in use only while a command works with it.
+    (--ssh, --agent), or by QEMU's guest agent (--qga); without them, or while they do not answer, it is read from the
+    balloon's statistics. Its monitor is in use only while a command works with it.
 
     \b
     Example:
@@ -172,6 +175,7 @@ def attach(
         socket,
         ctx.output,
         login=login_of(ssh, identity, known_hosts) or ctx.login,
+        agent_socket=agent_socket,
         qga_socket=qga_socket,
         timeout=ctx.timeout or attaching.LOGIN_SECONDS,
     )

@@ -1,48 +1,58 @@
-"""Client of the agent in the guest: requests and answers as JSON lines over one SSH channel, forwarded to its port."""
+"""Client of the agent in the guest: requests and answers as JSON lines over a channel of whichever kind."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
-
-import paramiko
+from typing import Any, Protocol, Self
 
 from fastballoon_cli.errors import GuestError
 from fastballoon_cli.guest.answers import check, printable
-from guest_agent import PORT
 
-__all__ = ["AgentClient"]
+__all__ = ["AgentClient", "Channel"]
 
-_ADDRESS = ("127.0.0.1", PORT)
 _CHUNK = 1 << 16
 #: Bytes; the longest answer is a curve of 400 points, or a kernel's warnings.
 _LONGEST_LINE = 1 << 20
-_MOST_SAID = 500
+
+
+class Channel(Protocol):
+    """What carries requests and answers, such as a socket."""
+
+    def settimeout(self, seconds: float, /) -> None:
+        """Have what follows raise TimeoutError after so long."""
+        ...
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of it; raises OSError where nobody is there any more."""
+        ...
+
+    def recv(self, size: int, /) -> bytes:
+        """Return what has come, at least a byte; nothing at the end."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
 
 
 class AgentClient:
-    """One lasting channel; a context manager that closes the connection with it.
+    """One lasting channel; a context manager that closes it.
 
-    :param transport: an authenticated connection.
     :param timeout: seconds for an answer, unless a call says otherwise.
-    :param patience: seconds for the channel.
-    :param hint: what to do about an agent that does not answer; it says why it fails on the guest's console.
-    :raise GuestError: the agent is not there.
+    :param hint: what to do about an agent that does not answer.
+    :param shared: others have used the channel before, so that what is left of their conversation comes first.
     """
 
     def __init__(
-        self, transport: paramiko.Transport, *, timeout: float = 10.0, patience: float = 10.0, hint: str | None = None
+        self, channel: Channel, *, timeout: float = 10.0, hint: str | None = None, shared: bool = False
     ) -> None:
-        self._timeout, self._hint = timeout, hint
-        self._transport = transport
-        self._last_id = 0
+        self._channel, self._timeout, self._hint = channel, timeout, hint
+        # Nobody else is to have asked with the numbers that come.
+        self._last_id = int.from_bytes(os.urandom(4)) if shared else 0
+        self._shared = shared
         self._buffer = b""
-        try:
-            self._channel = transport.open_channel("direct-tcpip", _ADDRESS, ("127.0.0.1", 0), timeout=patience)
-        except (paramiko.SSHException, EOFError) as e:
-            transport.close()
-            raise GuestError("the guest's agent is not there", hint=hint, details=str(e)) from e
 
     def __enter__(self) -> Self:
         return self
@@ -53,8 +63,8 @@ class AgentClient:
         self.close()
 
     def close(self) -> None:
-        """End the agent and the connection."""
-        self._transport.close()
+        """Leave the agent."""
+        self._channel.close()
 
     def call(
         self,
@@ -71,16 +81,18 @@ class AgentClient:
         :raise GuestError: the agent refused or failed, said something senseless, or nothing in time.
         """
         self._last_id += 1
-        request = {"id": self._last_id, "verb": verb, "arguments": arguments}
+        request = json.dumps({"id": self._last_id, "verb": verb, "arguments": arguments}).encode() + b"\n"
         patience = timeout or self._timeout
         try:
             self._channel.settimeout(patience)
-            self._channel.sendall(json.dumps(request).encode() + b"\n")
+            # The empty line ends what somebody else has begun.
+            self._channel.sendall(b"\n" + request if self._shared else request)
             deadline = time.monotonic() + patience
             while True:
                 answer = self._read(verb, patience, deadline)
                 if answer.get("id") != self._last_id:
                     continue  # the rest of a call that was given up
+                self._shared = False
                 if isinstance(answer.get("progress"), int):
                     deadline = time.monotonic() + patience
                     if on_progress:
@@ -89,7 +101,7 @@ class AgentClient:
                     raise GuestError(f"the agent could not do '{verb}': {printable(str(answer['error']))}")
                 else:
                     return check(verb, answer.get("result"))
-        except (OSError, EOFError, paramiko.SSHException) as e:
+        except (OSError, EOFError) as e:
             raise GuestError(f"the connection to the guest broke during '{verb}'", hint=self._hint) from e
 
     def _read(self, verb: str, patience: float, deadline: float) -> dict[str, Any]:
@@ -113,6 +125,8 @@ class AgentClient:
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
+            if self._shared:
+                return {}
             raise GuestError(
                 f"the agent's answer to '{verb}' makes no sense",
                 details=printable(line[:200].decode(errors="replace")),

@@ -1,16 +1,19 @@
-"""The SSH connection to a guest."""
+"""The SSH connection to a guest, and the agent that is behind it."""
 
 import logging
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import paramiko
 
 from fastballoon_cli.errors import GuestError, PreconditionError
+from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.guest.login import SSH_PORT, Login
+from guest_agent import PORT
 
-__all__ = ["connect"]
+__all__ = ["connect", "open_agent"]
 
 _PREFERRED = "ssh-ed25519"
 #: For exchanging keys and logging in, after the first word: one that is slow at it is not silent.
@@ -59,6 +62,47 @@ def connect(
                     details=str(e) or None,
                 ) from e
             time.sleep(0.05)
+
+
+def open_agent(
+    transport: paramiko.Transport, *, timeout: float = 10.0, patience: float = 10.0, hint: str | None = None
+) -> AgentClient:
+    """Connect to the agent by a channel that is forwarded to its port; the connection ends with it.
+
+    :param transport: an authenticated connection.
+    :param timeout, hint: as for :class:`AgentClient`; it says why it fails on the guest's console.
+    :param patience: seconds for the channel.
+    :raise GuestError: the agent is not there.
+    """
+    try:
+        channel = transport.open_channel("direct-tcpip", ("127.0.0.1", PORT), ("127.0.0.1", 0), timeout=patience)
+    except (paramiko.SSHException, EOFError) as e:
+        transport.close()
+        raise GuestError("the guest's agent is not there", hint=hint, details=str(e)) from e
+    return AgentClient(_Forwarded(transport, channel), timeout=timeout, hint=hint)
+
+
+@dataclass(frozen=True)
+class _Forwarded:
+    """A channel that is all that its connection is for."""
+
+    transport: paramiko.Transport
+    channel: paramiko.Channel
+
+    def settimeout(self, seconds: float) -> None:
+        self.channel.settimeout(seconds)
+
+    def sendall(self, data: bytes) -> None:
+        try:
+            self.channel.sendall(data)
+        except paramiko.SSHException as e:
+            raise OSError(str(e)) from e
+
+    def recv(self, size: int) -> bytes:
+        return self.channel.recv(size)
+
+    def close(self) -> None:
+        self.transport.close()
 
 
 def _try(login: Login, pinned: paramiko.PKey, key: paramiko.PKey, *, timeout: float) -> paramiko.Transport:

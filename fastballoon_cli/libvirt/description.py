@@ -1,6 +1,8 @@
 """What a domain's XML says of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 from xml.etree import ElementTree
 
@@ -27,6 +29,7 @@ class Description:
     :ivar extended: whether the XML names a feature of fastballoon's QEMU, or free page hinting.
     :ivar balloon: whether there is a virtio balloon.
     :ivar stats_interval_s: how often the guest is asked for statistics; 0: never.
+    :ivar ports: the virtio-serial ports that somebody in the guest has open: name -> socket on its host.
     :ivar huge_pages: whether its memory is in huge pages, which libvirt does not count as resident.
     """
 
@@ -38,6 +41,7 @@ class Description:
     extended: bool
     balloon: bool
     stats_interval_s: int
+    ports: Mapping[str, Path]
     huge_pages: bool
 
     @classmethod
@@ -60,8 +64,18 @@ class Description:
             extended=_names(root, (*FEATURES, "free-page-hint")),
             balloon=any(str(one.get("model")).startswith("virtio") for one in root.findall("devices/memballoon")),
             stats_interval_s=0 if period is None else int(period.get("period") or 0),
+            ports=_open_ports(root),
             huge_pages=root.find("memoryBacking/hugepages") is not None,
         )
+
+
+def _open_ports(root: ElementTree.Element) -> dict[str, Path]:
+    found = {}
+    for channel in root.findall("devices/channel[@type='unix']"):
+        source, target = channel.find("source"), channel.find("target[@type='virtio'][@state='connected']")
+        if source is not None and target is not None:
+            found[str(target.get("name"))] = Path(str(source.get("path")))
+    return found
 
 
 def _size(element: ElementTree.Element | None) -> int:

@@ -30,6 +30,7 @@ class Attached(LocalQemu):
     :ivar qmp_socket: its monitor; the only one that is known, so that whoever looks has to wait for whoever works.
     :ivar pid, started: QEMU's process; the start time keeps a recycled pid from being taken for it.
     :ivar login: how to log in to its guest, where our agent is; None if nobody has said it.
+    :ivar agent_socket: of the port of the agent in the package ``fastballoon-guest``; None as well.
     :ivar qga_socket: of QEMU's guest agent; None if nobody has said that there is one.
     """
 
@@ -38,6 +39,7 @@ class Attached(LocalQemu):
     pid: int
     started: int
     login: Login | None = None
+    agent_socket: Path | None = None
     qga_socket: Path | None = None
 
     def not_ours(self) -> PreconditionError:

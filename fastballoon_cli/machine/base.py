@@ -45,6 +45,11 @@ class Machine(Protocol):
         ...
 
     @property
+    def agent_socket(self) -> Path | None:
+        """The socket of the port of the agent in the package ``fastballoon-guest``; None if there is none."""
+        ...
+
+    @property
     def qga_socket(self) -> Path | None:
         """The socket of QEMU's guest agent; None if nobody has said that there is one."""
         ...

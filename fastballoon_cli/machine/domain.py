@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastballoon_cli.config import runtime_dir
 from fastballoon_cli.errors import PreconditionError, VmLostError
 from fastballoon_cli.guest.login import Login
+from fastballoon_cli.guest.port import NAME as AGENT_PORT
 from fastballoon_cli.libvirt.balloon import DomainBalloon
 from fastballoon_cli.libvirt.connection import Connection, virsh
 from fastballoon_cli.libvirt.domain import LibvirtDomain
@@ -34,6 +36,11 @@ class Domain:
     def name(self) -> str:
         """The domain's name."""
         return self.running.name
+
+    @property
+    def agent_socket(self) -> Path | None:
+        """The socket of the port of the agent in the package ``fastballoon-guest``; None where that does not run."""
+        return self.running.describe().ports.get(AGENT_PORT) if self.running.connection.local else None
 
     @property
     def qga_socket(self) -> None:

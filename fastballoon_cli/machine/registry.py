@@ -108,8 +108,13 @@ class Record(LocalQemu):
         )
 
     @property
+    def agent_socket(self) -> None:
+        """The guest has one agent, behind SSH."""
+        return None
+
+    @property
     def qga_socket(self) -> None:
-        """The guest has no other agent than ours."""
+        """As for the other socket."""
         return None
 
     def not_ours(self) -> PreconditionError:
@@ -259,13 +264,14 @@ def _read_attached(name: str) -> Attached | None:
     try:
         raw = json.loads(text)
         _check_version(raw)
-        qga, login = raw.get("qga_socket"), raw.get("login")
+        agent, qga, login = (raw.get(name) for name in ("agent_socket", "qga_socket", "login"))
         return Attached(
             name=name,
             qmp_socket=Path(raw["qmp_socket"]),
             pid=int(raw["pid"]),
             started=int(raw["started"]),
             login=login and Login(**login | {name: Path(login[name]) for name in ("key", "known_hosts")}),
+            agent_socket=agent and Path(agent),
             qga_socket=qga and Path(qga),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as e:

@@ -1,13 +1,15 @@
 """A VM held for one operation: its lock, its monitor, and an agent in its guest if one answers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, QmpError
+from fastballoon_cli.guest import port
+from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.guest.qga import GuestAgent
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine import registry
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     # A quarter of the time that a command takes to start, and not every one logs in.
     import paramiko
 
-    from fastballoon_cli.guest.agent import AgentClient
-
 __all__ = [
     "Session",
     "StartingError",
@@ -38,6 +38,8 @@ __all__ = [
     "open_monitor",
     "running",
 ]
+
+_A = TypeVar("_A")
 
 #: For an answer of an agent. In a guest that was not started here nothing depends on it, unless a command needs it.
 _SECONDS = 5.0
@@ -53,6 +55,7 @@ class Session:
     """What an operation works with.
 
     :ivar agent: None when the guest does not answer, or nobody has asked it yet.
+    :ivar viewer: our agent by a port of its own, where it tells what there is to see and does nothing; None as well.
     :ivar qga: QEMU's guest agent, where ours does not answer; None as well.
     :ivar lock: the descriptor that holds the VM, see :func:`fastballoon_cli.machine.registry.lock`.
     :ivar met: whether the agents were tried.
@@ -65,13 +68,14 @@ class Session:
 
     record: Machine
     qmp: Monitor
-    agent: "AgentClient | None"
+    agent: AgentClient | None
     progress: Progress
     lock: int | None = None
     met: bool = False
     hurry: bool = False
     guardian: Guarded | None = None
     statistics: Statistics | None = None
+    viewer: AgentClient | None = None
     qga: GuestAgent | None = None
     ends: ExitStack = field(default_factory=ExitStack)
 
@@ -113,7 +117,7 @@ class Session:
     @property
     def guest_memory_from(self) -> str | None:
         """Where the guest's memory is read: ``agent``, ``qga``, ``statistics``, or nowhere."""
-        if self.agent:
+        if self.agent or self.viewer:
             return "agent"
         if self.qga:
             return "qga"
@@ -172,23 +176,28 @@ class Session:
         self._meet_others()
 
     def _meet_others(self) -> None:
-        """Have somebody else tell the guest's memory than an agent of ours, which does not answer."""
+        """Have somebody else tell the guest's memory than an agent of ours that one has logged in for."""
+        if self.record.agent_socket and not self.viewer:
+            self.viewer = self._try(port.open_agent, self.record.agent_socket)
         if self.record.qga_socket and not self.qga:
-            try:
-                self.require_running()
-                self.qga = GuestAgent(self.record.qga_socket, patience=_IN_PASSING_SECONDS)
-                return
-            except (GuestError, PreconditionError) as e:
-                self._warn(e)
-        if not self.ours:
+            self.qga = self._try(GuestAgent, self.record.qga_socket)
+        if not (self.viewer or self.qga or self.ours):
             self.poll_statistics()
+
+    def _try(self, open_agent: Callable[..., _A], socket: Path) -> _A | None:
+        try:
+            self.require_running()
+            return open_agent(socket, patience=_IN_PASSING_SECONDS)
+        except (GuestError, PreconditionError) as e:
+            self._warn(e)
+            return None
 
     def poll_statistics(self) -> None:
         """Have the guest asked for statistics until the session ends."""
         if self.statistics is None and self.lock is not None:
             self.statistics = self.ends.enter_context(polled(lambda: self.balloon, _folder(self.lock)))
 
-    def need_agent(self) -> "AgentClient":
+    def need_agent(self) -> AgentClient:
         """Return the agent.
 
         :raise GuestError: it does not answer, or does not any more.
@@ -199,10 +208,10 @@ class Session:
 
     def drop_agent(self) -> None:
         """Go on without an agent."""
-        for one in (self.agent, self.qga):
+        for one in (self.agent, self.viewer, self.qga):
             if one:
                 one.close()
-        self.agent = self.qga = None
+        self.agent = self.viewer = self.qga = None
 
     def ask(self, verb: str, *, timeout: float | None = None, **arguments: Any) -> Any:
         """Return the agent's answer, or None: what the guest says of itself is welcome, but no reason to fail.
@@ -211,14 +220,21 @@ class Session:
 
         :param timeout: seconds; by default 5, or 2 of a guest that was not started here.
         """
-        if self.agent is None:
+        agent = self.agent or self.viewer
+        if agent is None:
             return None
         try:
-            return self.agent.call(verb, timeout=timeout or self._patience, **arguments)
+            return agent.call(verb, timeout=timeout or self._patience, **arguments)
         except GuestError as e:
             self._warn(e)
-            self.drop_agent()
-            self._meet_others()
+            agent.close()
+            if agent is self.agent:
+                self.agent = None
+                self._meet_others()
+            else:
+                self.viewer = None
+                if not self.qga:
+                    self.poll_statistics()
             return None
 
     def guest_memory(self, *, wait: bool = True) -> Mapping[str, int] | None:
@@ -285,15 +301,15 @@ def connect(machine: Machine, *, timeout: float) -> "paramiko.Transport":
     return ssh.connect(machine.login, timeout=timeout, alive=machine.require_alive, hint=machine.console())
 
 
-def connect_agent(machine: Machine, *, timeout: float) -> "AgentClient":
+def connect_agent(machine: Machine, *, timeout: float) -> AgentClient:
     """Connect to a guest's agent, trying for ``timeout`` seconds.
 
     :raise GuestError: it did not answer, or nobody has said how to log in to the guest.
     :raise VmLostError: QEMU ended meanwhile.
     """
-    from fastballoon_cli.guest.agent import AgentClient  # noqa: PLC0415
+    from fastballoon_cli.guest.ssh import open_agent  # noqa: PLC0415
 
-    return AgentClient(connect(machine, timeout=timeout), patience=timeout, hint=machine.console())
+    return open_agent(connect(machine, timeout=timeout), patience=timeout, hint=machine.console())
 
 
 def _recovered(name: str) -> Recorded:
@@ -365,7 +381,7 @@ def hold(
         try:
             if not session.ours:
                 set_back(lambda: session.balloon, _folder(lock))
-                if not (record.login or record.qga_socket or hurry):
+                if not (record.login or record.agent_socket or record.qga_socket or hurry):
                     session.poll_statistics()
             if meet_agent and not hurry:
                 session.meet_agent(patience=patience, needed=need_agent)

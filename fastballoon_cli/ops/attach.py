@@ -1,10 +1,12 @@
 """Take up a VM that somebody else has started, and let go of it again."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from fastballoon_cli.errors import FastballoonError, GuestError, PreconditionError, VmLostError
+from fastballoon_cli.guest import port, ssh
 from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.guest.login import Login
 from fastballoon_cli.guest.qga import GuestAgent
@@ -28,6 +30,7 @@ def attach(
     progress: Progress,
     *,
     login: Login | None = None,
+    agent_socket: Path | None = None,
     qga_socket: Path | None = None,
     timeout: float = LOGIN_SECONDS,
 ) -> Attached:
@@ -35,6 +38,7 @@ def attach(
 
     :param name: what to call it here.
     :param login: how to log in to its guest; tried.
+    :param agent_socket: of the port of the agent in the package ``fastballoon-guest``; as for the other one.
     :param qga_socket: of QEMU's guest agent; tried, but need not be answered.
     :param timeout: seconds for logging in.
     :raise UsageError: the name cannot be one.
@@ -47,14 +51,19 @@ def attach(
     registry.forget_unless_alive(name)
     progress.step(f"Attaching '{name}'")
     found = replace(
-        attached.find(name, qmp_socket), login=login, qga_socket=None if qga_socket is None else qga_socket.absolute()
+        attached.find(name, qmp_socket),
+        login=login,
+        agent_socket=agent_socket and agent_socket.absolute(),
+        qga_socket=qga_socket and qga_socket.absolute(),
     )
     with found.monitor() as qmp:
         BalloonDevice(qmp)
     if found.login:
         _try_login(found, progress, timeout)
+    if found.agent_socket:
+        _try(port.open_agent, found.agent_socket, progress)
     if found.qga_socket:
-        _try_qga(found.qga_socket, progress)
+        _try(GuestAgent, found.qga_socket, progress)
     with registry.lock(name, create=True):
         if registry.lives(name):
             raise _taken(name)
@@ -73,14 +82,14 @@ def _taken(name: str) -> PreconditionError:
 def _try_login(machine: Attached, progress: Progress, timeout: float) -> None:
     transport = connect(machine, timeout=timeout)
     try:
-        AgentClient(transport).close()
+        ssh.open_agent(transport).close()
     except GuestError:
         progress.warn(f"fastballoon's agent does not run in the guest; {_NO_FIGURES}")
 
 
-def _try_qga(path: Path, progress: Progress) -> None:
+def _try(open_agent: Callable[[Path], AgentClient | GuestAgent], path: Path, progress: Progress) -> None:
     try:
-        GuestAgent(path).close()
+        open_agent(path).close()
     except GuestError as e:
         progress.warn(f"{e.message}; {_NO_FIGURES}")
 

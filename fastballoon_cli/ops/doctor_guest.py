@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastballoon_cli.errors import FastballoonError
+from fastballoon_cli.guest import port
+from fastballoon_cli.guest.agent import AgentClient
 from fastballoon_cli.machine.base import Machine
 from fastballoon_cli.machine.domain import Domain
 from fastballoon_cli.machine.registry import Record
@@ -50,13 +52,17 @@ def examine(which: str | Domain, progress: Progress) -> list[Check]:
 
 def _guest(machine: Machine) -> Mapping[str, Any] | None:
     """Return what the agent says of kernel and driver; None where none answers."""
-    if not machine.login:
-        return None
     try:
-        with connect_agent(machine, timeout=_AGENT_SECONDS) as agent:
+        with _agent(machine) as agent:
             return {**agent.call("hello"), **agent.call("driver")}
     except FastballoonError:
         return None
+
+
+def _agent(machine: Machine) -> AgentClient:
+    if machine.agent_socket and not machine.login:
+        return port.open_agent(machine.agent_socket)
+    return connect_agent(machine, timeout=_AGENT_SECONDS)
 
 
 def _device(machine: Machine, status: Mapping[str, Any]) -> Check:

@@ -114,8 +114,9 @@ def _own(record: Machine) -> dict[str, Any]:
     match record:
         case Domain():
             return {"attached": False, "pid": None, "uri": record.uri, "uuid": record.running.uuid}
-        case Attached(login=login, qga_socket=qga):
-            guest = {"ssh": login and str(login), "qga_socket": qga and str(qga)}
+        case Attached(login=login, agent_socket=agent, qga_socket=qga):
+            sockets = {"agent_socket": agent and str(agent), "qga_socket": qga and str(qga)}
+            guest = {"ssh": login and str(login), **sockets}
             return {"attached": True, "pid": record.pid, "qmp_socket": str(record.qmp_socket), **guest}
         case Record(spec=spec):
             own = {"ssh_port": spec.ssh_port, "directory": str(spec.directory)}

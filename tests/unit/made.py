@@ -162,7 +162,7 @@ class Machine(LocalQemu):
     :param said: notes when the virtual CPUs' time was asked, which is a second more each time.
     """
 
-    login, qga_socket = "somehow", None
+    login, agent_socket, qga_socket = "somehow", None, None
 
     def __init__(self, name="v", *, rss=4096, balloon=0, said=None):
         self.name, self._rss, self._balloon = name, rss, balloon

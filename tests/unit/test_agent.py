@@ -41,7 +41,7 @@ def test_a_bad_request_gets_an_answer_and_stops_nothing():
     answers = io.StringIO()
     serve(requests, answers)
     said = [json.loads(line) for line in answers.getvalue().splitlines()]
-    assert [message["id"] for message in said] == [None, None, None, 2]
+    assert [message["id"] for message in said] == [None, None, 1, 2]
     assert all("error" in message for message in said)
 
 

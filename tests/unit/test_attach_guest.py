@@ -10,6 +10,7 @@ import pytest
 from fastballoon_cli.machine import registry
 from tests.conftest import await_true
 from tests.unit.fake_guest import FakeGuest
+from tests.unit.fake_port import FakePort
 from tests.unit.fake_qemu import FakeQemu
 from tests.unit.fake_qga import KIB, FakeQga
 
@@ -43,6 +44,13 @@ def guest(tmp_path):
 def qga(tmp_path):
     made = FakeQga(tmp_path / "qga.sock")
     made.arguments = ("--qga", str(tmp_path / "qga.sock"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def port(tmp_path):
+    made = FakePort(tmp_path / "agent.sock")
     yield made
     made.close()
 
@@ -232,6 +240,31 @@ def test_ours_comes_first_and_qemus_when_it_does_not_answer(attach, ok, guest, q
     assert ok("inflate", "--target", "256M")["provenance"]["guest_memory_from"] == "agent"
     assert len(qga.said) == before
     guest.agent = False
+    assert ok("inflate", "--target", "512M")["provenance"]["guest_memory_from"] == "qga"
+
+
+def test_the_agent_of_the_guests_package_says_what_the_guest_has_and_drops_no_cache(attach, ok, fastballoon, port, qga):
+    status = json.loads(attach(*port.arguments).stdout)
+    assert (status["agent_socket"], status["drop_cache_method"]) == (port.arguments[1], None)
+    result = ok("inflate", "--target", "256M")
+    assert result["guest_free_bytes"]["after"] > 0
+    assert result["provenance"]["guest_memory_from"] == "agent"
+    assert error_of(fastballoon("--json", "--vm", "web", "drop-cache"), 5)["message"]
+    fastballoon("vm", "detach", "web")
+    # QEMU's agent may.
+    attach(*port.arguments, *qga.arguments)
+    assert ok("drop-cache")["method"] == "qga"
+    assert ok("deflate")["provenance"]["guest_memory_from"] == "agent"
+
+
+def test_where_the_agent_of_the_guests_package_does_not_run_somebody_else_is_asked(attach, ok, port, qga):
+    port.silence()
+    ran = attach(*port.arguments)
+    assert ran.returncode == 0
+    assert "until it does" in ran.stderr
+    assert ok("inflate", "--target", "256M")["provenance"]["guest_memory_from"] == "statistics"
+    ok("vm", "detach", "web")
+    attach(*port.arguments, *qga.arguments)
     assert ok("inflate", "--target", "512M")["provenance"]["guest_memory_from"] == "qga"
 
 

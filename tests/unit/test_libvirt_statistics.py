@@ -1,4 +1,4 @@
-"""How old the figures are that libvirt has of a guest."""
+"""Who tells what a domain's guest has, and how old the figures are that libvirt has of it."""
 
 from types import SimpleNamespace
 
@@ -7,6 +7,8 @@ import pytest
 from fastballoon_cli.libvirt import balloon as libvirt_balloon
 from fastballoon_cli.libvirt.balloon import DomainBalloon
 from fastballoon_cli.machine.statistics import Statistics
+from tests.unit.fake_libvirt import ok
+from tests.unit.fake_port import FakePort
 
 
 class Clock:
@@ -57,3 +59,17 @@ def test_what_was_told_before_somebody_asks_is_not_taken_for_fresh(monkeypatch, 
         memory = statistics.memory(wait=True)
         assert memory["MemFree"] / 1024 >= begun
         assert clock.now - memory["MemFree"] / 1024 <= statistics.age_s < 1.5
+
+
+@pytest.mark.parametrize(("state", "told_by"), [("connected", "agent"), ("disconnected", "statistics")])
+def test_the_agent_of_the_guests_package_is_asked_where_it_has_opened_its_port(
+    fastballoon, runtime, web, tmp_path, state, told_by
+):
+    port = FakePort(tmp_path / "agent.sock")
+    web.xml["memory"] = (
+        f"<channel type='unix'><source mode='bind' path='{tmp_path}/agent.sock'/>"
+        f"<target type='virtio' name='fastballoon.agent.0' state='{state}'/></channel>"
+    )
+    result = ok(fastballoon, "inflate", "--target", "256M", "--floor", "0")
+    assert result["provenance"]["guest_memory_from"] == told_by
+    port.close()
