@@ -7,7 +7,7 @@ files() {
         -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /boot \) -prune -o -not -type d -print | sort
 }
 
-apt-get --yes install dkms python3-minimal
+apt-get --yes install dkms python3
 files >/tmp/before
 apt-get --yes install /build/fastballoon-guest_*.deb /build/fastballoon-dkms_*.deb
 update-initramfs -u -k all
