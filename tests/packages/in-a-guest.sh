@@ -1,5 +1,5 @@
-# Runs as root in a Debian 13 with a kernel for VMs: installs the packages for guests, makes a disk of what comes out, and
-# removes them again. /build has the packages; what is found out goes to /build/out.
+# Runs as root in a Debian 13 with a kernel for VMs: installs the packages for guests, makes a disk of what comes out, runs
+# Debian's test of dkms packages, and removes them again. /build has the packages; what is found out goes to /build/out.
 export DEBIAN_FRONTEND=noninteractive
 
 files() {
@@ -7,7 +7,7 @@ files() {
         -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /boot \) -prune -o -not -type d -print | sort
 }
 
-apt-get --yes install dkms python3
+apt-get --yes install dkms python3 openssl
 files >/tmp/before
 apt-get --yes install /build/fastballoon-guest_*.deb /build/fastballoon-dkms_*.deb
 update-initramfs -u -k all
@@ -20,6 +20,9 @@ mke2fs -q -t ext4 -d /tmp/root /build/out/disk 2G
 umount /tmp/root/build /tmp/root
 cp /boot/vmlinuz-* /build/out/vmlinuz
 cp /boot/initrd.img-* /build/out/initrd
+
+AUTOPKGTEST_ARTIFACTS=/tmp /usr/lib/dkms/dkms-autopkgtest /build/fastballoon-dkms_*.deb >/build/out/dkms-autopkgtest 2>&1
+rm /etc/dkms/no-autoinstall
 
 apt-get --yes purge fastballoon-guest fastballoon-dkms
 files | comm -13 /tmp/before - | grep -v '\.pyc$' >/build/out/left || true

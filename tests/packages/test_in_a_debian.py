@@ -1,6 +1,7 @@
 """The packages for hosts, in a Debian 13 that has nothing of ours: installed, used, upgraded, removed."""
 
 import json
+import re
 import textwrap
 from pathlib import Path
 
@@ -17,7 +18,14 @@ SCRIPT = Path(__file__).with_name("in-a-debian.sh")
 #: Of a backport, as the tool needs a library that Debian 13 itself does not have.
 DEBIAN = Chroot(
     suite="trixie",
-    packages=("libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "qemu-system-x86", "python3-libvirt"),
+    packages=(
+        "libvirt-daemon",
+        "libvirt-daemon-driver-qemu",
+        "libvirt-clients",
+        "qemu-system-x86",
+        "python3-libvirt",
+        "apparmor",
+    ),
     further=("trixie-backports",),
 )
 #: As somebody may define it who has never heard of fastballoon: with a display and USB.
@@ -72,6 +80,11 @@ def test_a_domain_of_libvirts_gives_memory_by_page_bitmaps(found):
     checks = {check["name"]: check["status"] for check in json.loads(found["doctor.json"])["checks"]}
     assert (checks["device"], checks["page bitmaps"]) == ("ok", "ok")
     assert "<emulator>/usr/bin/qemu-system-x86_64-fastballoon</emulator>" in found["domain.xml"]
+
+
+def test_the_profile_of_libvirts_guests_lets_them_run_it(found):
+    (rule,) = [line for line in found["apparmor"].splitlines() if "qemu-system-x86_64-fastballoon" in line]
+    assert re.match(r"Perms:\s+rmx:rmx\s", rule), rule
 
 
 def test_an_upgrade_leaves_a_running_guest_and_its_balloon_alone(found):

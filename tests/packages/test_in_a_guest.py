@@ -95,5 +95,9 @@ def test_the_agent_tells_what_the_guest_has(tool, web):
     assert tool.ok("--vm", web, "deflate")["balloon_bytes"]["after"] == 0
 
 
+def test_debians_own_test_of_dkms_packages_passes(debian):
+    assert "I: PASS fastballoon/" in (debian / "dkms-autopkgtest").read_text()
+
+
 def test_nothing_of_them_is_left_when_they_are_removed(debian):
     assert (debian / "left").read_text() == ""
