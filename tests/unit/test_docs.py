@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from fastballoon_cli.results.files import load
 from fastballoon_cli.results.page.files import markdown
 from fastballoon_cli.results.report.report import report
@@ -9,11 +11,12 @@ from fastballoon_cli.results.report.report import report
 _DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_results_are_those_of_the_files():
-    page = report([load(path) for path in sorted((_DOCS / "results").glob("*.json"))])
-    pictures = {chart.slug: _DOCS / "pictures" / f"{chart.slug}.svg" for chart in page.charts()}
-    assert (_DOCS / "results.md").read_text() == markdown(page, pictures, _DOCS), (
-        "docs/results.md is not what 'report' writes: see docs/measuring.md"
+@pytest.mark.parametrize(("name", "part"), [("results.md", "."), ("results-distribution.md", "distribution")])
+def test_the_results_are_those_of_the_files(name, part):
+    page = report([load(path) for path in sorted((_DOCS / "results" / part).glob("*.json"))])
+    pictures = {chart.slug: _DOCS / "pictures" / part / f"{chart.slug}.svg" for chart in page.charts()}
+    assert (_DOCS / name).read_text() == markdown(page, pictures, _DOCS), (
+        f"docs/{name} is not what 'report' writes: see docs/measuring.md"
     )
     assert {path for path in pictures.values() if not path.is_file()} == set()
 
