@@ -2,22 +2,14 @@
 # their removal. /build has the packages, a domain and what it boots; what is found out goes to /build/out.
 export DEBIAN_FRONTEND=noninteractive LIBVIRT_DEFAULT_URI=qemu:///system
 
-everything() {
-    find / -xdev \( -path /build -o -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log \
-        -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/libvirt -o -path /root \) -prune \
-        -o -not -type d -not -name '*.pyc' -print | sort
-}
-
 fb() {
     fastballoon --connect qemu:///system "$@"
 }
 
-# What they depend on stays: only what they bring themselves is looked for.
-apt-get --yes install python3-qemu-qmp python3-click python3-cryptography python3-msgspec python3-paramiko python3-rich
-everything >/tmp/before
 apt-get --yes install /build/qemu-system-x86-fastballoon_*.deb /build/fastballoon_*.deb
-everything >/tmp/with
-comm -13 /tmp/before /tmp/with >/build/out/brought
+for path in $(dpkg -L qemu-system-x86-fastballoon fastballoon); do
+    [ -d "$path" ] || echo "$path"
+done >/build/out/brought
 
 # The profile that libvirt makes for each domain, as AppArmor understands it; loading it takes a kernel of one's own.
 printf '%s\n' 'include <tunables/global>' 'profile d { include <abstractions/libvirt-qemu> }' >/tmp/profile
@@ -41,6 +33,10 @@ leave() {
 trap leave EXIT
 libvirtd --daemon
 until virsh version >/dev/null 2>&1; do sleep 0.1; done
+
+code=0
+fb --vm nobody inflate --target 1G || code=$?
+echo $code >/build/out/code-of-a-failure
 
 virsh define /build/domain.xml
 fb vm xml d --apply
@@ -66,5 +62,5 @@ virsh destroy d
 virsh undefine d
 
 apt-get --yes purge qemu-system-x86-fastballoon fastballoon
-everything >/tmp/after
-comm -13 /tmp/before /tmp/after | grep fastballoon >/build/out/left || true
+find / -xdev \( -path /build -o -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /var/cache \
+    -o -path /var/lib/dpkg -o -path /var/lib/libvirt \) -prune -o -path '*fastballoon*' -print >/build/out/left

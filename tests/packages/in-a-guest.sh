@@ -22,7 +22,7 @@ cp /boot/vmlinuz-* /build/out/vmlinuz
 cp /boot/initrd.img-* /build/out/initrd
 
 AUTOPKGTEST_ARTIFACTS=/tmp /usr/lib/dkms/dkms-autopkgtest /build/fastballoon-dkms_*.deb >/build/out/dkms-autopkgtest 2>&1
-rm /etc/dkms/no-autoinstall
+rm -f /etc/dkms/no-autoinstall
 
 apt-get --yes purge fastballoon-guest fastballoon-dkms
 files | comm -13 /tmp/before - | grep -v '\.pyc$' >/build/out/left || true

@@ -82,6 +82,10 @@ def test_a_domain_of_libvirts_gives_memory_by_page_bitmaps(found):
     assert "<emulator>/usr/bin/qemu-system-x86_64-fastballoon</emulator>" in found["domain.xml"]
 
 
+def test_the_installed_command_ends_as_the_one_of_a_checkout_does(found):
+    assert found["code-of-a-failure"] == "3\n"
+
+
 def test_the_profile_of_libvirts_guests_lets_them_run_it(found):
     (rule,) = [line for line in found["apparmor"].splitlines() if "qemu-system-x86_64-fastballoon" in line]
     assert re.match(r"Perms:\s+rmx:rmx\s", rule), rule
