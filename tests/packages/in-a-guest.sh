@@ -1,5 +1,5 @@
-# Runs as root in a Debian 13 with a kernel for VMs: installs the packages for guests, makes a disk of what comes out, runs
-# Debian's test of dkms packages, and removes them again. /build has the packages; what is found out goes to /build/out.
+# Runs as root in a Debian 13 with a kernel for VMs: installs the packages for guests, makes a disk of what comes out,
+# removes them again, and runs Debian's test of dkms packages. /build has the packages; what is found out goes to /build/out.
 export DEBIAN_FRONTEND=noninteractive
 
 files() {
@@ -21,8 +21,7 @@ umount /tmp/root/build /tmp/root
 cp /boot/vmlinuz-* /build/out/vmlinuz
 cp /boot/initrd.img-* /build/out/initrd
 
-AUTOPKGTEST_ARTIFACTS=/tmp /usr/lib/dkms/dkms-autopkgtest /build/fastballoon-dkms_*.deb >/build/out/dkms-autopkgtest 2>&1
-rm -f /etc/dkms/no-autoinstall
-
 apt-get --yes purge fastballoon-guest fastballoon-dkms
-files | comm -13 /tmp/before - | grep -v '\.pyc$' >/build/out/left || true
+files | comm -13 /tmp/before - | grep -v -e '\.pyc$' -e '^/var/lib/dkms/mok\.' >/build/out/left || true
+
+AUTOPKGTEST_ARTIFACTS=/tmp /usr/lib/dkms/dkms-autopkgtest /build/fastballoon-dkms_*.deb >/build/out/dkms-autopkgtest 2>&1
