@@ -4,7 +4,6 @@ import base64
 import binascii
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fastballoon_cli.errors import GuestError, PreconditionError
+from fastballoon_cli.errors import GuestError
 from fastballoon_cli.guest.answers import check, printable
+from fastballoon_cli.guest.serial import connect_port
 
 __all__ = ["GuestAgent"]
 
@@ -42,7 +42,9 @@ class GuestAgent:
     def __init__(self, path: Path, *, patience: float = _PATIENCE_SECONDS) -> None:
         self._path = path
         self._buffer = b""
-        self._socket = _connected(path, patience)
+        self._socket = connect_port(
+            path, patience, whose="the guest agent's", name="org.qemu.guest_agent.0", chardev="qga0"
+        )
         try:
             deadline = time.monotonic() + patience
             self._synchronize(deadline)
@@ -179,24 +181,6 @@ class GuestAgent:
             f"the guest agent behind {self._path} does not answer",
             hint="qemu-ga does not run in the guest, or another program has its socket",
         )
-
-
-def _connected(path: Path, patience: float) -> socket.socket:
-    one = socket.socket(socket.AF_UNIX)
-    try:
-        one.settimeout(patience)
-        one.connect(str(path))
-    except (TimeoutError, BlockingIOError) as e:  # the latter when others wait for it already
-        one.close()
-        raise GuestError(f"the guest agent's socket {path} is busy", hint="another program has it") from e
-    except OSError as e:
-        one.close()
-        raise PreconditionError(
-            f"cannot open the guest agent's socket {path}: {e.strerror or e}",
-            hint="QEMU makes one with: -chardev socket,id=qga0,path=PATH,server=on,wait=off -device virtio-serial "
-            "-device virtserialport,chardev=qga0,name=org.qemu.guest_agent.0",
-        ) from e
-    return one
 
 
 def _object(answer: Any) -> Mapping[str, Any]:

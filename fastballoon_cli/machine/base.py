@@ -46,7 +46,10 @@ class Machine(Protocol):
 
     @property
     def agent_socket(self) -> Path | None:
-        """The socket of the port of the agent in the package ``fastballoon-guest``; None if there is none."""
+        """The socket of the port of the agent in the package ``fastballoon-guest``; None if there is none.
+
+        Of a domain, libvirt is asked each time.
+        """
         ...
 
     @property

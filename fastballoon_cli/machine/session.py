@@ -177,8 +177,8 @@ class Session:
 
     def _meet_others(self) -> None:
         """Have somebody else tell the guest's memory than an agent of ours that one has logged in for."""
-        if self.record.agent_socket and not self.viewer:
-            self.viewer = self._try(port.open_agent, self.record.agent_socket)
+        if not self.viewer and (socket := self.record.agent_socket):
+            self.viewer = self._try(port.open_agent, socket)
         if self.record.qga_socket and not self.qga:
             self.qga = self._try(GuestAgent, self.record.qga_socket)
         if not (self.viewer or self.qga or self.ours):
@@ -381,7 +381,7 @@ def hold(
         try:
             if not session.ours:
                 set_back(lambda: session.balloon, _folder(lock))
-                if not (record.login or record.agent_socket or record.qga_socket or hurry):
+                if not (hurry or record.login or record.qga_socket or record.agent_socket):
                     session.poll_statistics()
             if meet_agent and not hurry:
                 session.meet_agent(patience=patience, needed=need_agent)

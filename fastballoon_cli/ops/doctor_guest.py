@@ -60,8 +60,8 @@ def _guest(machine: Machine) -> Mapping[str, Any] | None:
 
 
 def _agent(machine: Machine) -> AgentClient:
-    if machine.agent_socket and not machine.login:
-        return port.open_agent(machine.agent_socket)
+    if not machine.login and (socket := machine.agent_socket):
+        return port.open_agent(socket)
     return connect_agent(machine, timeout=_AGENT_SECONDS)
 
 
