@@ -139,8 +139,6 @@ class _Crew(Generic[_T]):
         signal.signal(signal.SIGINT, self._interrupt)
         try:
             self._fork(size)
-            for child in self._children:
-                self._give(child)
             if title and not self.interrupted:
                 self._titled = True
                 self._progress.step(title, float(len(self._names)))
@@ -171,6 +169,7 @@ class _Crew(Generic[_T]):
                     if not self._children:
                         raise
                     return  # this user has no more processes, or the host no more memory: some do the work of all
+                self._give(self._children[-1])
 
     def _forked(self) -> _Child:
         parent = os.getpid()

@@ -59,7 +59,8 @@ def bench() -> None:
 _STATES = {
     "idle": "idle: as booted.",
     "touched": "touched: memory was filled and freed.",
-    "movable": "movable: the same, and all that the balloon takes is in ZONE_MOVABLE, as virtio-mem wants it.",
+    "warm": "warm: the same, and the balloon has been there and back once before, as in a VM that runs for long.",
+    "movable": "movable: touched, and all that the balloon takes is in ZONE_MOVABLE, as virtio-mem wants it.",
     "fragmented": "fragmented: one page in 64 of it was kept.",
     "cached": "cached: five eighths of the memory are clean page cache, in single pages as ext4 keeps it.",
     "cached-large": "cached-large: the same in large folios, as XFS keeps it.",

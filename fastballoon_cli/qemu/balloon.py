@@ -3,9 +3,10 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
-from fastballoon_cli.errors import PreconditionError, QmpError
+from fastballoon_cli.errors import PreconditionError
 from fastballoon_cli.qemu import memory
 from fastballoon_cli.qemu.monitor import CommandNotFoundError, Monitor
 
@@ -130,10 +131,9 @@ class BalloonDevice:
 
     def counters(self) -> DeviceCounters | None:
         """Return the device's counters, or None where QEMU is unmodified."""
-        properties = {p["name"] for p in self._qmp.execute("qom-list", {"path": self._path})}
-        if "x-counters" not in properties:
+        if "x-counters" not in self._properties:
             return None
-        raw = self._qmp.execute("qom-get", {"path": self._path, "property": "x-counters"})
+        raw = self._get("x-counters")
         return DeviceCounters(
             page_bitmap=raw["page-bitmap"],
             target_ns=raw["target-ns"],
@@ -168,13 +168,7 @@ class BalloonDevice:
             "deflate-on-oom",
             "page-poison",
         )
-        found: dict[str, Any] = {}
-        for name in names:
-            try:
-                found[name] = self._qmp.execute("qom-get", {"path": self._path, "property": name})
-            except QmpError:
-                continue  # this QEMU does not have it
-        return found
+        return {name: self._get(name) for name in names if name in self._properties}
 
     def stats(self) -> GuestStats:
         """Return what QEMU has of the guest's statistics."""
@@ -191,6 +185,11 @@ class BalloonDevice:
         """Have QEMU ask the guest for statistics every so many seconds; 0: no more."""
         arguments = {"path": self._path, "property": "guest-stats-polling-interval", "value": interval}
         self._qmp.execute("qom-set", arguments)
+
+    @cached_property
+    def _properties(self) -> frozenset[str]:
+        """The names of the properties that this QEMU has; they stay the same."""
+        return frozenset(p["name"] for p in self._qmp.execute("qom-list", {"path": self._path}))
 
     def _get(self, name: str) -> Any:
         return self._qmp.execute("qom-get", {"path": self._path, "property": name})

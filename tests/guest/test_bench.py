@@ -10,6 +10,8 @@ import pytest
 
 from fastballoon_cli.machine.session import connect_agent, hold
 from fastballoon_cli.ops import balloon
+from fastballoon_cli.ops.bench.plan import Bench
+from fastballoon_cli.ops.bench.run import run
 from fastballoon_cli.progress import Silent
 from tests.conftest import await_true, qemus_below
 
@@ -66,6 +68,30 @@ def test_deflating_is_faster_and_the_memory_as_good_as_before(tool, tmp_path):
     assert document["ratios"]["stock/fast"]["duration_s"] >= 10
     assert document["floor"] == {}
     assert cases["fast"]["retouch_s"] <= 2 * cases["stock"]["retouch_s"]
+
+
+class Notes(Silent):
+    """Keeps what the user is told of each step of a sample, once."""
+
+    def __init__(self):
+        self.steps = []
+
+    def update(self, done, *, total=None, note=None):
+        step = note.split(": ")[-1].split(" (")[0] if note else None
+        if step and self.steps[-1:] != [step]:
+            self.steps.append(step)
+
+
+def test_a_warm_guests_balloon_has_moved_before(tool):
+    notes = Notes()
+    plan = Bench(
+        scenario="inflate", guest_state="warm", variants=("fast",), memory_bytes=GIB, target_bytes=GIB // 2, repeat=1
+    )
+    (sample,) = run(plan, notes).cases[0].samples
+    moves = [step.split()[0] for step in notes.steps if step.startswith(("Touching", "Inflating", "Deflating"))]
+    assert moves == ["Touching", "Inflating", "Deflating", "Touching", "Inflating"]
+    # The host had it all again.
+    assert sample["host_rss_bytes_before"] - sample["host_rss_bytes_after"] >= 0.95 * plan.target
 
 
 def test_a_fragmented_guest_gives_as_much(tool, tmp_path):

@@ -11,7 +11,7 @@ from fastballoon_cli.units import GIB, MIB, format_size
 
 __all__ = ["GUEST_STATES", "KEPT_EVERY", "MIGRATE_STATES", "Bench", "check"]
 
-GUEST_STATES = ("idle", "touched", "movable", "fragmented", "cached", "cached-large")
+GUEST_STATES = ("idle", "touched", "warm", "movable", "fragmented", "cached", "cached-large")
 MIGRATE_STATES = ("idle", "touched", "fragmented", "cached", "churning")
 
 #: One page in so many stays in a fragmented guest.

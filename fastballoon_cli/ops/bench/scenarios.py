@@ -34,6 +34,10 @@ def measure(bench: Bench, variant: Variant, session: Session, progress: Progress
     :returns: the last result, which has the provenance, and all figures of the sample.
     :raise FastballoonError: what was to be measured has failed.
     """
+    if bench.guest_state == "warm":
+        _move(variant, session, bench.target, progress)
+        _move(variant, session, 0, progress)
+        touch(session.need_agent(), progress)
     return _SCENARIOS[bench.scenario](bench, variant, session, progress)
 
 

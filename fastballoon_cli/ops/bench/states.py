@@ -27,7 +27,7 @@ def prepare(bench: Bench, agent: AgentClient, progress: Progress) -> None:
     # A balloon may want all of the memory; a migration is about a part of it.
     size = bench.cached_bytes if bench.migrates else None
     match bench.guest_state:
-        case "touched" | "movable" | "churning":
+        case "touched" | "warm" | "movable" | "churning":
             touch(agent, progress, size=size)
         case "fragmented":
             progress.step("Fragmenting the guest's memory", float(size or bench.memory_bytes))

@@ -14,7 +14,7 @@ from fastballoon_cli.results.report.summary import summary_section
 __all__ = ["report"]
 
 #: The states that a guest may be in, those that most people ask for first.
-_STATES = ("touched", "idle", "movable", "fragmented", "cached", "cached-large", "churning")
+_STATES = ("touched", "warm", "idle", "movable", "fragmented", "cached", "cached-large", "churning")
 
 
 def report(files: Sequence[ResultFile]) -> Page:
