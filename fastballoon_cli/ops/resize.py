@@ -119,7 +119,7 @@ def _wait(
     floor: HostFloor | None = None,
 ) -> float:
     """Return after how long the target was reached; the device's sizes on the way there go into ``points``."""
-    before = size = points[0][1]
+    before = size = device.size()
     if size == target:
         # The guest may be about to leave it, for the target of a tool that was killed.
         device.set_target(target)

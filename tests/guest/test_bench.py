@@ -63,6 +63,7 @@ def test_blocks_on_their_way_to_the_host_are_not_zeroed(tool, tmp_path):
     assert {case["provenance"]["init_on_alloc"] for case in document["cases"]} == {True}
 
 
+@pytest.mark.long
 def test_deflating_is_faster_and_the_memory_as_good_as_before(tool, tmp_path):
     document, cases = bench(tool, tmp_path, "deflate", "--variant", "stock", "--variant", "fast", "--memory", "1G")
     assert document["ratios"]["stock/fast"]["duration_s"] >= 10
@@ -94,6 +95,7 @@ def test_a_warm_guests_balloon_has_moved_before(tool):
     assert sample["host_rss_bytes_before"] - sample["host_rss_bytes_after"] >= 0.95 * plan.target
 
 
+@pytest.mark.long
 def test_a_fragmented_guest_gives_as_much(tool, tmp_path):
     document, cases = bench(
         tool, tmp_path, "inflate", "--guest-state", "fragmented", "--variant", "stock", "--variant", "fast",
