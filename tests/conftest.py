@@ -56,12 +56,27 @@ _ALONE = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have guests boot another kernel."""
+    parser.addoption(
+        "--guest-kernel",
+        metavar="NAME",
+        help="boot that distribution's kernel, with our module, wherever a test does not choose a kernel; see vm start "
+        "--guest",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is long unless it is asked for; keep each module's tests in one lane where they share a guest."""
     if "long" not in config.option.markexpr:
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+    if kernel := config.getoption("--guest-kernel"):
+        for item in items:
+            for why, *names in (mark.args for mark in item.iter_markers("our_kernel")):
+                if not names or kernel in names:
+                    item.add_marker(pytest.mark.skip(reason=f"not with the kernel of {kernel}: {why}"))
     for item in items:
         alone = any(name in item.nodeid for name in _ALONE)
         item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else Path(item.nodeid.partition("::")[0]).stem))
@@ -207,8 +222,14 @@ def tool(runtime: Path) -> Tool:
     return Tool(runtime)
 
 
+@pytest.fixture(scope="session")
+def guest_kernel(pytestconfig: pytest.Config) -> str | None:
+    """The distribution whose kernel guests boot where a test does not choose one; None: the one that is built here."""
+    return pytestconfig.getoption("--guest-kernel")
+
+
 @pytest.fixture
-def boot(tool: Tool) -> Iterator[Any]:
+def boot(tool: Tool, guest_kernel: str | None) -> Iterator[Any]:
     """Boot guests for one test: ``boot("name", "--variant", "stock")``; they are stopped after it.
 
     What the command has no option for is given by name, and then all of it: ``boot("name", memory_bytes=1 << 30)``.
@@ -218,14 +239,14 @@ def boot(tool: Tool) -> Iterator[Any]:
 
     def start(name: str, *options: str, timeout: float = 120, **request: Any) -> None:
         started.append(name)
-        _start(tool, name, *options, timeout=timeout, **request)
+        _start(tool, guest_kernel, name, *options, timeout=timeout, **request)
 
     yield start
     _stop(started)
 
 
 @pytest.fixture(scope="module")
-def keep(tool: Tool) -> Iterator[Any]:
+def keep(tool: Tool, guest_kernel: str | None) -> Iterator[Any]:
     """Boot guests that the tests of a module share: ``keep("name", "--variant", "stock")`` returns the name.
 
     Arguments as of ``boot``. One that runs and has an empty balloon is taken as it is; whatever else a test, or its
@@ -240,14 +261,19 @@ def keep(tool: Tool) -> Iterator[Any]:
                 return name
             _stop([name])
         started.add(name)
-        _start(tool, name, *options, timeout=timeout, **request)
+        _start(tool, guest_kernel, name, *options, timeout=timeout, **request)
         return name
 
     yield start
     _stop(started)
 
 
-def _start(tool: Tool, name: str, *options: str, timeout: float, **request: Any) -> None:
+def _start(tool: Tool, kernel: str | None, name: str, *options: str, timeout: float, **request: Any) -> None:
+    if kernel and not {"kernel", "guest", "--variant", "--kernel", "--guest"} & {*request, *options}:
+        if request:
+            request["guest"] = kernel
+        else:
+            options = (*options, "--guest", kernel)
     if request:
         vm_ops.start(vm_ops.Request(name=name, **request), Silent(), timeout=timeout)
     else:
@@ -267,10 +293,15 @@ def fast(keep: Any, request: pytest.FixtureRequest) -> str:
     return keep("fast", "--memory", request.module.FAST_MEMORY)
 
 
+#: What a kernel says of any module that it was not built with.
+_TAINTS = ("loading out-of-tree module taints kernel", "module verification failed")
+
+
 def kernel_warnings(tool: Tool, vm: str) -> list[str]:
-    """Return what the guest's kernel has warned of since it booted."""
+    """Return what the guest's kernel has warned of since it booted, but for modules from elsewhere."""
     with hold(vm, Silent(), need_agent=True) as session:
-        return session.agent.call("kernel_warnings")
+        warnings = session.agent.call("kernel_warnings")
+    return [text for text in warnings if not any(said in text for said in _TAINTS)]
 
 
 def drops_its_cache_by(tool: Tool, vm: str, method: str) -> None:

@@ -9,7 +9,6 @@ from fastballoon_cli.errors import QmpError
 from fastballoon_cli.host import procfs
 from fastballoon_cli.machine.session import connect_agent, hold
 from fastballoon_cli.ops import drop_cache as cache
-from fastballoon_cli.ops import vm
 from fastballoon_cli.progress import Silent
 from fastballoon_cli.qemu import drop_cache
 from fastballoon_cli.qemu.qmp import Qmp
@@ -23,12 +22,9 @@ PARAMETER = "/sys/module/virtio_balloon/parameters/drop_cache"
 
 
 @pytest.fixture(scope="module")
-def caching(tool):
+def caching(keep):
     """A fast guest with something to read and something to write."""
-    request = vm.Request(name="caching", memory_bytes=2 * GIB, zero_disk_bytes=4 * GIB, scratch_disk_bytes=64 << 20)
-    vm.start(request, Silent())
-    yield "caching"
-    tool.ok("vm", "stop", "caching")
+    return keep("caching", memory_bytes=2 * GIB, zero_disk_bytes=4 * GIB, scratch_disk_bytes=64 << 20)
 
 
 def fill_cache(name, size=CACHED):

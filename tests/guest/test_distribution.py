@@ -11,8 +11,6 @@ pytestmark = pytest.mark.guest
 
 MIB, GIB = 1 << 20, 1 << 30
 TARGET = 640 * MIB
-#: What a kernel says of any module that it was not built with.
-TAINTS = ("loading out-of-tree module taints kernel", "module verification failed")
 #: The guest has no kmod; these are its system calls, see finit_module(2) and delete_module(2).
 LOAD_AND_UNLOAD = """
 import ctypes, os, sys
@@ -44,10 +42,6 @@ def guest(keep, distribution):
     return keep(distribution, "--guest", distribution, "--memory", "1G", "--append", "init_on_alloc=0")
 
 
-def no_warnings(tool, vm):
-    return [text for text in kernel_warnings(tool, vm) if not any(said in text for said in TAINTS)]
-
-
 def test_its_balloon_moves_by_page_bitmaps_and_its_memory_is_whole(tool, guest):
     tool.ok("--vm", guest, "vm", "touch")
     total = tool.in_guest(guest, "grep MemTotal /proc/meminfo")
@@ -65,19 +59,19 @@ def test_its_balloon_moves_by_page_bitmaps_and_its_memory_is_whole(tool, guest):
     assert tool.ok("--vm", guest, "deflate")["balloon_bytes"] == {"before": TARGET, "after": 0}
     assert tool.in_guest(guest, "grep MemTotal /proc/meminfo") == total
     assert tool.ok("--vm", guest, "vm", "touch", "--verify")["mismatches"] == 0
-    assert no_warnings(tool, guest) == []
+    assert kernel_warnings(tool, guest) == []
 
 
 def test_it_drops_its_cache_when_the_host_asks(tool, guest):
     drops_its_cache_by(tool, guest, "balloon")
-    assert no_warnings(tool, guest) == []
+    assert kernel_warnings(tool, guest) == []
 
 
 def test_a_migration_leaves_out_what_it_tells_to_be_free_and_each_page_is_right(tool, guest):
     moved = tool.ok("--vm", guest, "migrate", "--skip-free", "--verify")
     assert (moved["method"], moved["verified"]["mismatches"]) == ("free-pages", 0)
     assert moved["ram"]["skipped_free_pages"] > (256 * MIB) // 4096
-    assert no_warnings(tool, guest) == []
+    assert kernel_warnings(tool, guest) == []
 
 
 def test_memory_can_be_compacted_around_its_balloon(tool, guest):
@@ -86,7 +80,7 @@ def test_memory_can_be_compacted_around_its_balloon(tool, guest):
         tool.in_guest(guest, "echo 1 >/proc/sys/vm/compact_memory")
     tool.ok("--vm", guest, "deflate")
     assert tool.ok("--vm", guest, "vm", "touch", "--verify")["mismatches"] == 0
-    assert no_warnings(tool, guest) == []
+    assert kernel_warnings(tool, guest) == []
 
 
 @pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.long)])
@@ -110,7 +104,7 @@ def test_its_driver_is_unloaded_and_loaded_again_and_again_while_the_balloon_mov
     await_true(lambda: tool.ok("--vm", guest, "deflate")["balloon_bytes"]["after"] == 0, what="an empty balloon")
     assert tool.in_guest(guest, "grep MemTotal /proc/meminfo") == total
     assert tool.ok("--vm", guest, "vm", "touch", "--verify")["mismatches"] == 0
-    assert no_warnings(tool, guest) == []
+    assert kernel_warnings(tool, guest) == []
 
 
 def test_with_its_own_driver_it_speaks_page_numbers(tool, boot, distribution):

@@ -16,8 +16,10 @@ MIB, GIB = 1 << 20, 1 << 30
 _PAGEBLOCK_ORDER = 9
 #: Of the guest that the tests share, see conftest.py.
 FAST_MEMORY = "2G"
+PM_TEST = "it has no suspend that is only a test (CONFIG_PM_DEBUG)"
 
 
+@pytest.mark.our_kernel("the cases of the series are built into ours")
 def test_kunit_cases_pass(tool, boot):
     # With memory that the kernel can't use for itself, which is the last that it wants back.
     boot("kunit", "--memory", "1G", "--append", "kunit.enable=1 movablecore=192M")
@@ -30,6 +32,7 @@ def test_kunit_cases_pass(tool, boot):
     assert not [line for line in lines if "SKIP" in line], results
 
 
+@pytest.mark.our_kernel("from 7.2 on, what a module has in the balloon stays where it is", "debian13-backports")
 def test_compaction_moves_pages_of_the_balloon(tool, boot):
     # In a guest whose free memory is in pieces the balloon is, too, so that there is something to move.
     boot("pieces", "--memory", "512M")
@@ -122,6 +125,7 @@ def test_unbinding_the_driver_gives_everything_back_and_binding_it_fills_the_bal
     assert kernel_warnings(tool, fast) == []
 
 
+@pytest.mark.our_kernel(PM_TEST)
 def test_the_balloon_survives_suspend(tool, fast):
     tool.ok("--vm", fast, "inflate", "--target", "1G")
     # pm_test goes through freeze and restore of every device and comes back by itself.
@@ -135,6 +139,7 @@ def test_the_balloon_survives_suspend(tool, fast):
     assert kernel_warnings(tool, fast) == []
 
 
+@pytest.mark.our_kernel(PM_TEST)
 def test_requests_to_drop_caches_survive_suspend_and_unbinding(tool, fast):
     driver = "/sys/bus/virtio/drivers/virtio_balloon"
     device = tool.in_guest(fast, f"basename {driver}/virtio*").strip()

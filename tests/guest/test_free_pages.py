@@ -16,6 +16,7 @@ from tests.conftest import await_true, kernel_warnings
 from tests.guest.migrating import MIB
 
 pytestmark = pytest.mark.guest
+POISONING = pytest.mark.our_kernel("it can't poison what is free (CONFIG_PAGE_POISONING)")
 
 PAGE = 4096
 #: So slow that most of the memory is still to be sent when the guest answers.
@@ -74,7 +75,7 @@ def test_a_fragmented_guest_tells_as_much(tool, boot):
         options = migrate.Options(skip_free=True, bandwidth=LINK)
         result = migrate.migrate(session, options, progress=Silent())
         # A page here and a page there did not fill a huge page each.
-        assert procfs.rss_bytes(session.record.pid) < 300 * MIB
+        assert procfs.rss_bytes(session.record.pid) < 320 * MIB
     free, sent = result.guest_free_bytes.before, result.ram.transferred_bytes
     # What was sent before the guest was asked is not asked about.
     assert result.told_free_bytes >= 0.97 * free - sent
@@ -161,10 +162,10 @@ def test_many_cpus_write_while_free_pages_are_left_out(boot):
 @pytest.mark.parametrize(
     ("name", "word", "device"),
     [
-        ("poison", "page_poison=1", ""),
+        pytest.param("poison", "page_poison=1", "", marks=POISONING),
         ("zeroing", "init_on_free=1", ""),
         # QEMU does not know of it, and asks.
-        pytest.param("asked", "page_poison=1", "page-poison=off", marks=pytest.mark.long),
+        pytest.param("asked", "page_poison=1", "page-poison=off", marks=[pytest.mark.long, POISONING]),
     ],
 )
 def test_a_guest_whose_free_pages_must_keep_their_content_loses_none(tool, boot, name, word, device):
@@ -205,6 +206,7 @@ def _frames(raw: bytes) -> tuple[set[int], set[int], set[int]]:
     return buddy, cpus - buddy, data
 
 
+@pytest.mark.our_kernel("where its array of struct page is, and its form, are not known")
 def test_each_page_that_differs_at_the_switchover_is_free(tool, boot, tmp_path):
     """Host-side: both sides are stopped, and all of their memory compared, under a workload."""
     size = 512 * MIB

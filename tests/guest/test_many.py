@@ -72,6 +72,7 @@ def test_a_mixed_lot_works_as_each_of_them_does_alone(tool, boot):
     assert given["balloon_bytes"]["after"] == 256 * MIB
 
 
+@pytest.mark.our_kernel("which of two reasons comes first depends on what it uses itself")
 def test_why_one_of_them_gives_no_more_is_asked_of_it(tool, boot):
     for name in ("here", "there"):
         boot(name, "--memory", "512M")
