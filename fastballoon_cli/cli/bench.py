@@ -59,7 +59,7 @@ def bench() -> None:
 _STATES = {
     "idle": "idle: as booted.",
     "touched": "touched: memory was filled and freed.",
-    "warm": "warm: the same, and the balloon has been there and back once before, as in a VM that runs for long.",
+    "warm": "warm: the same, and the balloon was inflated and deflated once before, as in a VM that runs for long.",
     "movable": "movable: touched, and all that the balloon takes is in ZONE_MOVABLE, as virtio-mem wants it.",
     "fragmented": "fragmented: one page in 64 of it was kept.",
     "cached": "cached: five eighths of the memory are clean page cache, in single pages as ext4 keeps it.",
