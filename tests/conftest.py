@@ -268,12 +268,12 @@ def keep(tool: Tool, guest_kernel: str | None) -> Iterator[Any]:
     _stop(started)
 
 
-def _start(tool: Tool, kernel: str | None, name: str, *options: str, timeout: float, **request: Any) -> None:
-    if kernel and not {"kernel", "guest", "--variant", "--kernel", "--guest"} & {*request, *options}:
+def _start(tool: Tool, guest_kernel: str | None, name: str, *options: str, timeout: float, **request: Any) -> None:
+    if guest_kernel and not {"kernel", "guest", "--variant", "--kernel", "--guest"} & {*request, *options}:
         if request:
-            request["guest"] = kernel
+            request["guest"] = guest_kernel
         else:
-            options = (*options, "--guest", kernel)
+            options = (*options, "--guest", guest_kernel)
     if request:
         vm_ops.start(vm_ops.Request(name=name, **request), Silent(), timeout=timeout)
     else:
