@@ -57,6 +57,7 @@ def test_what_is_used_stays(caching):
     assert read["disk_bytes"] <= 0.02 * 64 * MIB
 
 
+@MGLRU
 @pytest.mark.long
 def test_a_reader_goes_on_at_its_pace_while_the_rest_of_the_cache_goes(boot, record_property):
     boot("reading", memory_bytes=4 * GIB, zero_disk_bytes=4 * GIB)
