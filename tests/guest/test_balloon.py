@@ -18,7 +18,7 @@ def test_inflating_a_touched_guest_gives_the_host_its_memory_and_deflating_gives
     target = memory // 4 * 3
     memory_before = tool.in_guest(fast, "grep MemTotal /proc/meminfo")
     touched = tool.ok("--vm", fast, "vm", "touch")
-    assert touched["bytes"] > 0.7 * memory
+    assert touched["bytes"] > 0.75 * memory
 
     inflated = tool.ok("--vm", fast, "inflate", "--target", str(target))
     assert inflated["schema_version"] == 1
@@ -50,7 +50,7 @@ def test_inflating_a_touched_guest_gives_the_host_its_memory_and_deflating_gives
     assert deflated["balloon_bytes"] == {"before": target, "after": 0}
     assert tool.in_guest(fast, "grep MemTotal /proc/meminfo") == memory_before
     written = tool.ok("--vm", fast, "vm", "touch", "--verify")
-    assert written["bytes"] > 0.7 * memory
+    assert written["bytes"] > 0.75 * memory
     assert written["mismatches"] == 0
     assert kernel_warnings(tool, fast) == []
 
@@ -107,8 +107,9 @@ def test_the_feature_can_be_left_off(tool, boot):
     assert sum(phases.values()) == pytest.approx(inflated["duration_s"], rel=0.05)
 
 
+@pytest.mark.our_kernel("it uses more of its memory for itself", "debian13-backports")
 def test_steps_to_any_page_are_exact(tool, fast):
-    for target in (4096, 12288, 512 * MIB + 4096, 640 * MIB - 4096):
+    for target in (4096, 12288, 512 * MIB + 4096, 768 * MIB - 4096):
         assert tool.ok("--vm", fast, "inflate", "--target", str(target))["balloon_bytes"]["after"] == target
     for target in (512 * MIB + 8192, 4096, 0):
         assert tool.ok("--vm", fast, "deflate", "--to", str(target))["balloon_bytes"]["after"] == target

@@ -22,9 +22,10 @@ PARAMETER = "/sys/module/virtio_balloon/parameters/drop_cache"
 
 
 @pytest.fixture(scope="module")
-def caching(keep):
+def caching(tool, keep):
     """A fast guest with something to read and something to write."""
-    return keep("caching", memory_bytes=2 * GIB, zero_disk_bytes=4 * GIB, scratch_disk_bytes=64 << 20)
+    yield keep("caching", memory_bytes=2 * GIB, zero_disk_bytes=4 * GIB, scratch_disk_bytes=64 << 20)
+    tool.ok("vm", "stop", "caching")
 
 
 def fill_cache(name, size=CACHED):

@@ -68,6 +68,7 @@ def test_the_pages_in_the_balloon_are_not_sent_nor_when_it_is_migrated_again(too
     assert tool.ok("--vm", skipping, "migrate")["skipped_balloon_pages"] == 0
 
 
+@pytest.mark.our_kernel("it uses more of its memory for itself", "debian13")
 def test_a_fragmented_guest_tells_as_much(tool, boot):
     boot("pieces", "--memory", "512M")
     with hold("pieces", Silent(), need_agent=True) as session:
@@ -75,7 +76,7 @@ def test_a_fragmented_guest_tells_as_much(tool, boot):
         options = migrate.Options(skip_free=True, bandwidth=LINK)
         result = migrate.migrate(session, options, progress=Silent())
         # A page here and a page there did not fill a huge page each.
-        assert procfs.rss_bytes(session.record.pid) < 320 * MIB
+        assert procfs.rss_bytes(session.record.pid) < 300 * MIB
     free, sent = result.guest_free_bytes.before, result.ram.transferred_bytes
     # What was sent before the guest was asked is not asked about.
     assert result.told_free_bytes >= 0.97 * free - sent

@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.guest,
     pytest.mark.our_kernel("modules can have memory reclaimed from 7.2 on", "debian12", "debian13"),
 ]
-#: What that takes for cold is not what was used once.
+#: It evicts what was read more than once as soon as the rest.
 MGLRU = pytest.mark.our_kernel("it ages pages by MGLRU", "debian13-backports")
 
 GIB = 1 << 30
@@ -22,9 +22,10 @@ PARAMETER = "/sys/module/virtio_balloon/parameters/drop_cache"
 
 
 @pytest.fixture(scope="module")
-def caching(keep):
+def caching(tool, keep):
     """A fast guest with something to read."""
-    return keep("reclaiming", memory_bytes=2 * GIB, zero_disk_bytes=4 * GIB)
+    yield keep("reclaiming", memory_bytes=2 * GIB, zero_disk_bytes=4 * GIB)
+    tool.ok("vm", "stop", "reclaiming")
 
 
 def fill_cache(session, size=CACHED):

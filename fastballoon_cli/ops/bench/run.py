@@ -11,7 +11,7 @@ from fastballoon_cli.host.discard import discard_seconds
 from fastballoon_cli.machine.session import Session
 from fastballoon_cli.ops import vm as vm_ops
 from fastballoon_cli.ops.bench.plan import KEPT_EVERY, Bench, check
-from fastballoon_cli.ops.bench.scenarios import measure
+from fastballoon_cli.ops.bench.scenarios import measure, move
 from fastballoon_cli.ops.bench.states import prepare
 from fastballoon_cli.ops.bench.variants import VARIANTS
 from fastballoon_cli.progress import Nested, Progress
@@ -100,7 +100,7 @@ def _sample(bench: Bench, variant: str, case: Case, progress: Progress) -> None:
     """Take one sample and put it into the case."""
     request = bench.request(variant, _zero_image(bench, progress))
     with vm_ops.borrow(request, progress, timeout=_BOOT_SECONDS) as session:
-        prepare(bench, session.need_agent(), progress)
+        prepare(bench, session.need_agent(), lambda size: move(VARIANTS[variant], session, size, progress), progress)
         kills = _oom_kills(session)
         result, sample = measure(bench, VARIANTS[variant], session, progress)
         sample["oom_kills"] = _oom_kills(session) - kills

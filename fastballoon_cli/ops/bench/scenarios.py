@@ -17,7 +17,7 @@ from fastballoon_cli.results.migration import MigrateResult, migrate_sample
 from fastballoon_cli.results.model import MoveResult
 from fastballoon_cli.units import MIB, PAGE_BYTES
 
-__all__ = ["Measured", "measure"]
+__all__ = ["Measured", "measure", "move"]
 
 Measured = tuple[MoveResult | MigrateResult, Sample]
 
@@ -34,21 +34,17 @@ def measure(bench: Bench, variant: Variant, session: Session, progress: Progress
     :returns: the last result, which has the provenance, and all figures of the sample.
     :raise FastballoonError: what was to be measured has failed.
     """
-    if bench.guest_state == "warm":
-        _move(variant, session, bench.target, progress)
-        _move(variant, session, 0, progress)
-        touch(session.need_agent(), progress)
     return _SCENARIOS[bench.scenario](bench, variant, session, progress)
 
 
 def _inflate(bench: Bench, variant: Variant, session: Session, progress: Progress) -> Measured:
-    result = _move(variant, session, bench.target, progress)
+    result = move(variant, session, bench.target, progress)
     return result, move_sample(result)
 
 
 def _deflate(bench: Bench, variant: Variant, session: Session, progress: Progress) -> Measured:
-    _move(variant, session, bench.target, progress)
-    result = _move(variant, session, 0, progress)
+    move(variant, session, bench.target, progress)
+    result = move(variant, session, 0, progress)
     # Memory that comes back slower than it went would be a poor bargain.
     again = touch(session.need_agent(), progress, size=bench.target)
     return result, {**move_sample(result), "retouch_s": again["fill_s"]}
@@ -63,7 +59,7 @@ def _drop_cache(bench: Bench, variant: Variant, session: Session, progress: Prog
     if variant.reclaims:
         reclaimed = reclaim.reclaim(session, bench.reclaimed_bytes, timeout=_MOVE_SECONDS, progress=progress)
         parts["drop_s"] = reclaimed.duration_s
-    result = _move(variant, session, bench.target, progress)
+    result = move(variant, session, bench.target, progress)
     parts["inflate_s"] = result.duration_s
     whole = {"duration_s": sum(parts.values()), "guest_cpu_s": process.vcpu_seconds() - cpu}
     sample = {**move_sample(result), **parts, **whole}
@@ -109,8 +105,11 @@ _SCENARIOS: dict[str, Callable[[Bench, Variant, Session, Progress], Measured]] =
 }
 
 
-def _move(variant: Variant, session: Session, size: int, progress: Progress) -> MoveResult:
-    """Take so many bytes from the guest as the variant does it, or give all of them back."""
+def move(variant: Variant, session: Session, size: int, progress: Progress) -> MoveResult:
+    """Take so many bytes from the guest as the variant does it, or give all of them back.
+
+    :raise FastballoonError: it could not be done.
+    """
     if variant.pluggable:
         return virtio_mem.move(session, size, timeout=_MOVE_SECONDS, progress=progress)
     if size:
