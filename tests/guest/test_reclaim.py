@@ -18,6 +18,7 @@ MGLRU = pytest.mark.our_kernel("it ages pages by MGLRU", "debian13-backports")
 GIB = 1 << 30
 MIB = 1 << 20
 CACHED = GIB
+LRU_GEN = "/sys/kernel/mm/lru_gen/enabled"
 PARAMETER = "/sys/module/virtio_balloon/parameters/drop_cache"
 
 
@@ -46,8 +47,22 @@ def test_as_much_is_freed_as_was_asked_for(tool, caching):
     assert kernel_warnings(tool, caching) == []
 
 
+@pytest.fixture(params=["classic", "mglru"])
+def lru(request, tool, guest_kernel):
+    """Has a guest find what is cold in one of the two ways that the kernel has."""
+    if guest_kernel and request.param == "classic":
+        pytest.skip("a distribution's kernel is tried as it is")
+
+    def choose(vm):
+        if guest_kernel is None:
+            tool.in_guest(vm, f"echo {'y' if request.param == 'mglru' else 'n'} > {LRU_GEN}")
+
+    return choose
+
+
 @MGLRU
-def test_what_is_used_stays(caching):
+def test_what_is_used_stays(caching, lru):
+    lru(caching)
     with hold(caching, Silent(), need_agent=True) as session:
         fill_cache(session)
         # Twice: what was used once only is no warmer than the rest.
@@ -60,8 +75,9 @@ def test_what_is_used_stays(caching):
 
 @MGLRU
 @pytest.mark.long
-def test_a_reader_goes_on_at_its_pace_while_the_rest_of_the_cache_goes(boot, record_property):
+def test_a_reader_goes_on_at_its_pace_while_the_rest_of_the_cache_goes(boot, lru, record_property):
     boot("reading", memory_bytes=4 * GIB, zero_disk_bytes=4 * GIB)
+    lru("reading")
     with hold("reading", Silent(), need_agent=True) as session:
 
         def read():
@@ -125,8 +141,9 @@ def test_one_that_is_given_up_does_not_go_on(caching):
 
 
 @MGLRU
-def test_anonymous_memory_goes_to_swap_only_if_it_is_asked_for(tool, boot):
+def test_anonymous_memory_goes_to_swap_only_if_it_is_asked_for(tool, boot, lru):
     boot("swapping", memory_bytes=GIB, scratch_disk_bytes=GIB)
+    lru("swapping")
     with hold("swapping", Silent(), need_agent=True) as session:
         session.agent.call("swap_on")
         session.agent.call("take_start", size=384 * MIB, seconds=600.0, idle=True, timeout=60)
