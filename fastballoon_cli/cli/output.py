@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from fastballoon_cli.cli.markup import escape
 from fastballoon_cli.errors import FastballoonError
+from fastballoon_cli.plain import printable
 from fastballoon_cli.units import format_duration
 
 __all__ = ["Output"]
@@ -36,8 +37,9 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         # Without a terminal there is no width to fit into, and a table that was cut short is of no use in a file.
-        self._out = _Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
-        self._err = _Console(stderr=True)
+        # No text of ours means an emoji by ':name:', and to look for them takes 30 ms.
+        self._out = _Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, emoji=False)
+        self._err = _Console(stderr=True, emoji=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._title = self._note = ""
@@ -96,14 +98,14 @@ class Output:
         # Time left comes before the note, so that it stays in place while the note changes.
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             *((BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn()) if total else ()),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._err,
             transient=True,
         )
-        self._task = self._bar.add_task(escape(title), total=total, note="")
+        self._task = self._bar.add_task(printable(title), total=total, note="")
         self._bar.start()
 
     def update(self, done: float, *, total: float | None = None, note: str | None = None) -> None:
@@ -111,7 +113,7 @@ class Output:
         if total is not None:
             self._total = total
         if self._bar is not None and self._task is not None:
-            self._note = self._note if note is None else escape(note)
+            self._note = self._note if note is None else printable(note)
             self._bar.update(self._task, completed=done, total=self._total, note=self._note)
             return
         now = time.monotonic()

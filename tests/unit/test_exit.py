@@ -170,6 +170,14 @@ def test_a_terminal_has_its_cursor_again_whatever_ends_the_work(environment, end
     assert b"\xe2\x9c\x93" not in seen  # no tick behind what was not done
 
 
+def test_what_work_is_called_is_shown_as_it_is(environment):
+    # As a VM or a file may be called
+    code = _STEP.replace("Working", "Working on :bomb: [bold]").replace("it failed", ":bomb: [bold] failed")
+    _, seen = on_a_terminal(environment, "fail", code=code)
+    assert b"Working on :bomb: [bold]" in seen
+    assert b":bomb: [bold] failed" in seen
+
+
 def test_ctrl_c_on_a_terminal_ends_what_several_children_work_on(environment):
     # The terminal tells all of them.
     ended, seen = on_a_terminal(environment, "wait", code=_SHARED, shows=b"Sharing", typed=b"\x03")
