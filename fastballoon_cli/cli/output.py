@@ -36,8 +36,8 @@ class Output:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        # Without a terminal there is no width to fit into, and a table that was cut short is of no use in a file.
         # No text of ours means an emoji by ':name:', and to look for them takes 30 ms.
+        # Without a terminal there is no width to fit into, and a table that was cut short is of no use in a file.
         self._out = _Console(width=None if sys.stdout.isatty() else _FILE_WIDTH, emoji=False)
         self._err = _Console(stderr=True, emoji=False)
         self._bar: Progress | None = None
