@@ -4,6 +4,7 @@ import pytest
 
 from fastballoon_cli import build
 from fastballoon_cli.progress import Silent
+from tests.conftest import await_true
 
 MIB = 1 << 20
 
@@ -20,7 +21,6 @@ def test_it_is_listed_and_shown(stock):
 
 
 def test_an_unmodified_one_gives_memory_back_by_page_numbers_and_is_not_tainted(stock):
-    before = stock.host.virsh("domstats", "--balloon", "stock")
     given = stock.ok("inflate", "--target", "256M")
     assert (given["vm"], given["method"]) == ("stock", "pfn")
     assert given["balloon_bytes"] == {"before": 0, "after": 256 * MIB}
@@ -30,7 +30,12 @@ def test_an_unmodified_one_gives_memory_back_by_page_numbers_and_is_not_tainted(
     assert given["guest_cpu_s"] > 0
     assert given["provenance"]["guest_memory_from"] == "statistics"
     assert given["provenance"]["guest_memory_age_s"] < 3
-    assert "balloon.current=262144" in stock.host.virsh("domstats", "--balloon", "stock"), before
+    # QEMU tells libvirt of a balloon's size once a second at most.
+    await_true(
+        lambda: "balloon.current=262144" in stock.host.virsh("domstats", "--balloon", "stock"),
+        seconds=10,
+        what="the size that libvirt knows",
+    )
     assert stock.ok("vm", "status")["balloon_bytes"] == 256 * MIB
 
     taken = stock.ok("deflate")
