@@ -54,12 +54,17 @@ def result_schema() -> dict[str, Any]:
 def _described(part: dict[str, Any]) -> dict[str, Any]:
     """Move what a docstring says of each field to that field."""
     text = inspect.cleandoc(part.get("description", "")).replace("``", "`").replace("None", "null")
-    properties = {name: dict(one) for name, one in part["properties"].items()}
+    properties = {name: _without_empty_default(one) for name, one in part["properties"].items()}
     for names, said in _IVARS.findall(text):
         for name in names.split(", "):
             properties[name]["description"] = " ".join(said.split())
     about = " ".join(text.partition("\n\n:ivar")[0].split())
     return {**part, "description": about, "properties": properties}
+
+
+def _without_empty_default(field: dict[str, Any]) -> dict[str, Any]:
+    """Leave out an empty default, which msgspec writes from 0.23 on: the schema is the same with all."""
+    return {key: value for key, value in field.items() if (key, value) not in [("default", {}), ("default", [])]}
 
 
 if __name__ == "__main__":
