@@ -162,6 +162,7 @@ class Record(LocalQemu):
             cpus=spec.cpus,
             accel=spec.accel,
             lent_bytes=spec.pluggable_bytes,
+            ballooned_bytes=spec.memory_bytes - spec.pluggable_bytes,
             kernel=self.kernel,
             qemu=self.qemu,
             built=self.built,

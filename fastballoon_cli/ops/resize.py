@@ -118,8 +118,11 @@ def _wait(
     points: list[tuple[float, int]],
     floor: HostFloor | None = None,
 ) -> float:
-    """Return after how long the target was reached; the device's sizes on the way there go into ``points``."""
-    before = size = device.size()
+    """Return after how long the target was reached.
+
+    :param points: seconds and the device's sizes, of which the one before is there; those on the way are added.
+    """
+    before = size = points[0][1]
     if size == target:
         # The guest may be about to leave it, for the target of a tool that was killed.
         device.set_target(target)

@@ -159,7 +159,7 @@ class BalloonDevice:
 
     def options(self) -> dict[str, Any]:
         """Return the on/off properties that the device was made with."""
-        names = (
+        known = (
             "x-page-bitmap",
             "x-drop-cache",
             "x-free-pages",
@@ -168,7 +168,9 @@ class BalloonDevice:
             "deflate-on-oom",
             "page-poison",
         )
-        return {name: self._get(name) for name in names if name in self._properties}
+        names = [name for name in known if name in self._properties]
+        values = self._qmp.execute_all("qom-get", [{"path": self._path, "property": name} for name in names])
+        return dict(zip(names, values, strict=True))
 
     def stats(self) -> GuestStats:
         """Return what QEMU has of the guest's statistics."""

@@ -1,6 +1,6 @@
 """What a monitor of a QEMU can do, however it is reached."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -35,6 +35,13 @@ class Monitor(AbstractContextManager["Monitor"], Protocol):
         :raise VmLostError: QEMU went away; the command may or may not have had its effect.
         """
         ...
+
+    def execute_all(self, command: str, arguments: Sequence[Mapping[str, object]]) -> list[Any]:
+        """Run a command once with each of these arguments and return the answers; none may change anything.
+
+        :raise FastballoonError: as :meth:`execute`, by the first that fails.
+        """
+        return [self.execute(command, one) for one in arguments]
 
     def execute_until(
         self,

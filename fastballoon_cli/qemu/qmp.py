@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -58,6 +58,10 @@ class Qmp(Monitor):
     ) -> Any:
         """Run a command and return its answer, see :meth:`Monitor.execute`."""
         return self._run(self._execute, command, arguments, timeout or self._timeout)
+
+    def execute_all(self, command: str, arguments: Sequence[Mapping[str, object]]) -> list[Any]:
+        """Run a command once with each of these arguments, all at a time, see :meth:`Monitor.execute_all`."""
+        return self._run(self._execute_all, command, arguments, self._timeout)
 
     def execute_until(
         self,
@@ -128,6 +132,11 @@ class Qmp(Monitor):
             except ConnectError as e:
                 if not left or not isinstance(e.exc, GreetingError):
                     raise
+
+    async def _execute_all(
+        self, command: str, arguments: Sequence[Mapping[str, object]], timeout: float
+    ) -> list[object]:
+        return await asyncio.gather(*(self._execute(command, one, timeout) for one in arguments))
 
     async def _execute(self, command: str, arguments: Mapping[str, object] | None, timeout: float) -> object:
         call = self._client.execute(command, arguments)

@@ -55,6 +55,18 @@ def test_a_command_that_is_not_there_and_one_that_is_refused(qemu):
         assert qmp.execute("query-status")["status"] == "prelaunch"
 
 
+def test_many_commands_at_a_time_answer_in_their_order(qemu):
+    """More than QEMU takes from a client before it has answered one of them."""
+    socket, _ = qemu("fast", "-device", "virtio-balloon-pci,id=b0,deflate-on-oom=on")
+    asked = [{"path": "/machine/peripheral/b0", "property": name} for name in ["deflate-on-oom", "free-page-hint"] * 20]
+    with Qmp(socket) as qmp:
+        assert qmp.execute_all("qom-get", asked) == [True, False] * 20
+        with pytest.raises(QmpError, match="refused 'qom-get'"):
+            qmp.execute_all("qom-get", [*asked, {"path": "/machine/peripheral/b0", "property": "no-such"}, *asked])
+        assert qmp.execute_all("qom-get", asked[:2]) == [True, False]
+        assert qmp.execute_all("qom-get", []) == []
+
+
 @pytest.mark.parametrize("events", [0, 2, 3])
 def test_an_event_may_come_before_the_greeting(tmp_path, events):
     """QEMU sends one now and then to a client that comes right after another one."""

@@ -39,7 +39,9 @@ class Guest:
 
 def inflate(guest, target, floor):
     session = Session(LocalQemu(), Monitor(), None, Silent(), met=True, statistics=guest)
-    return resize._wait(session, guest, target, 10, Silent(), lambda: None, [], HostFloor(session, floor))
+    return resize._wait(
+        session, guest, target, 10, Silent(), lambda: None, [(0.0, guest.size())], HostFloor(session, floor)
+    )
 
 
 def test_a_guest_with_enough_to_spare_is_asked_once():

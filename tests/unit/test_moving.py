@@ -48,7 +48,7 @@ class Heard(Silent):
 
 def wait(device, target, *, timeout=10.0, why=lambda: None, progress=None):
     session = Session(LocalQemu(), Monitor(), None, Silent(), met=True)
-    return resize._wait(session, device, target, timeout, progress or Silent(), why, [])
+    return resize._wait(session, device, target, timeout, progress or Silent(), why, [(0.0, device.size())])
 
 
 ENDS = [QmpError("no answer"), GuestError("no answer"), KeyboardInterrupt(), SystemExit(1), RuntimeError()]
